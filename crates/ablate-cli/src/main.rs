@@ -1,0 +1,2 @@
+//! The ablate program.
+fn main() {}

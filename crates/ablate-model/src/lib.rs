@@ -1,0 +1,1 @@
+//! Transformer language models: loading, one forward pass, edits of any path.

@@ -1,0 +1,1 @@
+//! RASP programs and their compilation to transformers with a known circuit.

@@ -1,0 +1,1 @@
+//! Golden data, tiny models and tolerances for the tests.

@@ -1,0 +1,1 @@
+//! Find, test and hand over circuits in transformer language models.
