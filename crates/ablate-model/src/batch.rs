@@ -1,0 +1,126 @@
+//! A batch: aligned token sequences of clean/corrupt pairs, with answers, groups and named positions.
+
+use crate::error::{Error, Result};
+
+/// Text to token ids and back.
+pub trait Codec: Send + Sync {
+    /// Token ids of `text`, with the special tokens that the tokenizer's own configuration adds.
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+    /// Token ids of `text` alone, no special tokens.
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>>;
+    /// Text of `ids`.
+    fn decode(&self, ids: &[u32]) -> Result<String>;
+    /// Number of token ids.
+    fn vocab_size(&self) -> usize;
+    /// The beginning-of-sequence token, where there is one.
+    fn bos(&self) -> Option<u32>;
+}
+
+/// One pair as token ids.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Row {
+    /// Tokens of the behaviour under study.
+    pub clean: Vec<u32>,
+    /// Tokens of its counterfactual, as many as `clean`; absent for tasks without one.
+    pub corrupt: Option<Vec<u32>>,
+    /// Tokens that are right after `clean`.
+    pub answers: Vec<u32>,
+    /// Tokens that are wrong after `clean`.
+    pub wrong_answers: Vec<u32>,
+    /// Index into [`Batch::groups`].
+    pub group: usize,
+    /// Named positions of the clean text.
+    pub positions: Vec<(String, usize)>,
+    /// Named positions of the corrupt text; empty = as `positions`.
+    pub corrupt_positions: Vec<(String, usize)>,
+}
+
+/// Checked rows.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Batch {
+    rows: Vec<Row>,
+    groups: Vec<String>,
+}
+
+impl Batch {
+    /// Checks that there are rows, that none is empty, that clean and corrupt are equally long, that token ids are
+    /// below `d_vocab` and rows no longer than `n_ctx`, and that positions lie inside their row.
+    pub fn new(rows: Vec<Row>, groups: Vec<String>, d_vocab: usize, n_ctx: usize) -> Result<Self> {
+        if rows.is_empty() {
+            return Err(Error::Plan {
+                message: "the data set has no rows".into(),
+                hint: Some("every row may have been rejected: see the counts printed when it was made".into()),
+            });
+        }
+        for (i, row) in rows.iter().enumerate() {
+            check_row(i, row, groups.len(), d_vocab, n_ctx)?;
+        }
+        Ok(Self { rows, groups })
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Names of the groups.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows (never, once checked).
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The batch of the rows with these indices, in this order. Panics on an index out of range.
+    #[must_use]
+    pub fn subset(&self, rows: &[usize]) -> Self {
+        Self { rows: rows.iter().map(|&i| self.rows[i].clone()).collect(), groups: self.groups.clone() }
+    }
+
+    /// Number of tokens of the longest row.
+    pub fn max_len(&self) -> usize {
+        self.rows.iter().map(|r| r.clean.len()).max().unwrap_or(0)
+    }
+}
+
+fn check_row(i: usize, row: &Row, n_groups: usize, d_vocab: usize, n_ctx: usize) -> Result<()> {
+    let len = row.clean.len();
+    if len == 0 {
+        return Err(Error::row(i, "the clean text has no tokens"));
+    }
+    if len > n_ctx {
+        return Err(Error::row(i, format!("{len} tokens, but the model's context holds {n_ctx}")));
+    }
+    if let Some(corrupt) = &row.corrupt
+        && corrupt.len() != len
+    {
+        return Err(Error::Row {
+            row: i,
+            message: format!("clean has {len} tokens but corrupt has {}", corrupt.len()),
+            hint: Some("the two texts of a pair must be equally long in this model's tokens".into()),
+        });
+    }
+    let ids = row.clean.iter().chain(row.corrupt.iter().flatten());
+    if let Some(id) = ids.chain(&row.answers).chain(&row.wrong_answers).find(|&&id| id as usize >= d_vocab) {
+        return Err(Error::Row {
+            row: i,
+            message: format!("token id {id} is not below the model's vocabulary size {d_vocab}"),
+            hint: Some("the data set was made with another tokenizer".into()),
+        });
+    }
+    if row.group >= n_groups.max(1) {
+        return Err(Error::row(i, format!("group {} of {n_groups}", row.group)));
+    }
+    let named = row.positions.iter().chain(&row.corrupt_positions);
+    if let Some((name, p)) = named.into_iter().find(|(_, p)| *p >= len) {
+        return Err(Error::row(i, format!("position {name} = {p}, but the row has {len} tokens")));
+    }
+    Ok(())
+}
