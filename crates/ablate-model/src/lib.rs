@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod weights;
 
