@@ -1,1 +1,8 @@
 //! Find, test and hand over circuits in transformer language models.
+
+pub mod dataset;
+pub mod error;
+
+
+pub use dataset::{Dataset, Pair};
+pub use error::{Error, Result};
