@@ -1,7 +1,11 @@
 //! Nodes, edges, plans, circuits and scores of a transformer's graph: plain values, without tensors and without a model.
 
 pub mod circuit;
+pub mod compare;
+pub mod curve;
 pub mod error;
+mod explain;
+pub mod format;
 pub mod graph;
 pub mod name;
 mod nearest;
@@ -11,7 +15,9 @@ pub mod plan;
 mod positions;
 mod prune;
 pub mod rng;
+pub mod roc;
 pub mod scores;
+pub mod select;
 pub mod set;
 mod spelling;
 pub mod stats;
