@@ -37,6 +37,7 @@ mod interpret;
 mod model;
 mod program;
 pub mod sop;
+pub mod text;
 pub mod truth;
 mod validate;
 mod value;

@@ -27,9 +27,14 @@ pub struct Program {
 impl Program {
     /// A bidirectional program with the benchmark's BOS, PAD and exactness (100).
     pub fn new(output: Sop, vocabulary: impl IntoIterator<Item = Value>, max_length: usize) -> Result<Self, Error> {
-        let mut vocabulary: Vec<Value> = vocabulary.into_iter().collect();
+        let program = Self::unchecked(output, vocabulary.into_iter().collect(), max_length);
+        program.check_settings()?;
+        Ok(program)
+    }
+
+    pub(crate) fn unchecked(output: Sop, mut vocabulary: Vec<Value>, max_length: usize) -> Self {
         vocabulary.sort();
-        let program = Self {
+        Self {
             output,
             vocabulary,
             max_length,
@@ -37,9 +42,7 @@ impl Program {
             bos: "BOS".to_owned(),
             pad: "PAD".to_owned(),
             mlp_exactness: 100.0,
-        };
-        program.check_settings()?;
-        Ok(program)
+        }
     }
 
     /// The same program with causal attention.

@@ -311,3 +311,10 @@ pub fn activate_gated_backward<T: Real>(act: Act, gate: &[T], up: &[T], dout: &m
 pub fn soft_cap<T: Real>(cap: T, x: &mut [T]) {
     simd(|| each(x, |x| cap * (x / cap).th()));
 }
+
+/// `Σ a[i]·(b[i] - shift)`.
+pub fn dot_shifted<T: Real>(a: &[T], b: &[T], shift: T) -> T {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    simd(|| sum_by(n, |i| a[i] * (b[i] - shift)))
+}

@@ -60,6 +60,15 @@ pub enum Error {
         /// Which names are known, nearest first.
         hint: String,
     },
+    /// From names, sets, circuits or scores.
+    #[error(transparent)]
+    Graph(#[from] ablate_graph::Error),
+    /// The run was stopped from outside.
+    #[error("stopped{}", finished.map_or(String::new(), |n| format!("; {n} finished variants are kept")))]
+    Stopped {
+        /// Variants in the journal, where there is one.
+        finished: Option<usize>,
+    },
     /// An argument that cannot be right.
     #[error("{message}")]
     Argument {
@@ -98,14 +107,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        let fixed = match self {
+            Self::Graph(e) => return e.hint(),
             Self::Model(e) => e.hint(),
             Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.as_deref(),
-            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint),
+            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.as_str()),
+            Self::Stopped { finished } => finished.map(|_| "run the same command again to go on from there"),
             Self::Read { .. } => Some("check the path and that you may read it"),
             Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full"),
-        }
+        };
+        fixed.map(str::to_owned)
     }
 
     /// An [`Error::Argument`] with a hint.

@@ -13,8 +13,8 @@ use crate::scores::Scores;
 const BOX: (f64, f64) = (64.0, 24.0);
 /// Distance of neighbours in a row, and of rows.
 const STEP: (f64, f64) = (80.0, 58.0);
-/// Space around the drawing.
-const MARGIN: f64 = 24.0;
+/// Space around the drawing; edges that pass by nodes bow out into the sides.
+const MARGIN: (f64, f64) = (96.0, 24.0);
 
 /// A self-contained SVG of a circuit. Edges are coloured by what they feed (query blue, key orange, value green,
 /// the whole input grey), thicker the larger their |score|, dashed where the score is negative; every node and
@@ -24,9 +24,8 @@ pub fn svg(circuit: &Circuit, scores: Option<&Scores>) -> Result<String> {
         check_same_graph(circuit.graph(), scores.graph())?;
     }
     let places = places(circuit);
-    let size =
-        |at: fn(&(f64, f64)) -> f64, half: f64| places.values().map(at).fold(0.0, f64::max) + half + MARGIN;
-    let (width, height) = (size(|p| p.0, BOX.0 / 2.0), size(|p| p.1, BOX.1 / 2.0));
+    let most = |at: fn(&(f64, f64)) -> f64| places.values().map(at).fold(0.0, f64::max);
+    let (width, height) = (most(|p| p.0) + BOX.0 / 2.0 + MARGIN.0, most(|p| p.1) + BOX.1 / 2.0 + MARGIN.1);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          width=\"{width:.0}\" height=\"{height:.0}\" font-family=\"Helvetica, Arial, sans-serif\" \
@@ -60,23 +59,31 @@ fn put_edges(
             continue;
         };
         let shift = slot_of(edge.reader).map_or(0.0, |slot| (f64::from(slot as u8) - 1.0) * BOX.0 / 4.0);
-        let (x1, y0, y1) = (x1 + shift, y0 - BOX.1 / 2.0, y1 + BOX.1 / 2.0);
-        let bend = (y0 - y1).max(STEP.1 / 2.0) * 0.4;
+        let curve = curve((x0, y0 - BOX.1 / 2.0), (x1 + shift, y1 + BOX.1 / 2.0), id);
         let score = scores.and_then(|scores| scores.of_edge(id)).map(|row| row.score);
         let stroke = 0.8 + 3.2 * score.map_or(0.0, |score| score.abs() / most);
         let dash = if score.is_some_and(|score| score < 0.0) { " stroke-dasharray=\"5 3\"" } else { "" };
         let value = score.map_or(String::new(), |score| format!(" {score:.4}"));
         let _ = writeln!(
             text,
-            "<path d=\"M{x0:.1} {y0:.1}C{x0:.1} {:.1} {x1:.1} {:.1} {x1:.1} {y1:.1}\" stroke=\"{}\" \
-             stroke-width=\"{stroke:.2}\"{dash}><title>{}{value}</title></path>",
-            y0 - bend,
-            y1 + bend,
+            "<path d=\"{curve}\" stroke=\"{}\" stroke-width=\"{stroke:.2}\"{dash}>\
+             <title>{}{value}</title></path>",
             colour(edge.reader),
             escaped(&edge.to_string()),
         );
     }
     text.push_str("</g>\n");
+}
+
+/// A curve upwards from one box to another. One that passes rows in between bows to a side, the more the longer.
+fn curve((x0, y0): (f64, f64), (x1, y1): (f64, f64), id: EdgeId) -> String {
+    let rise = y0 - y1;
+    let passed = (rise / STEP.1).floor().max(0.0);
+    let side = if id.0.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let bow = if (x1 - x0).abs() > STEP.0 { 0.0 } else { side * (24.0 * passed).min(110.0) };
+    let bend = rise.max(STEP.1 / 2.0) * 0.4;
+    let (c0, c1) = ((x0 + bow, y0 - bend), (x1 + bow, y1 + bend));
+    format!("M{x0:.1} {y0:.1}C{:.1} {:.1} {:.1} {:.1} {x1:.1} {y1:.1}", c0.0, c0.1, c1.0, c1.1)
 }
 
 fn put_node(circuit: &Circuit, scores: Option<&Scores>, node: Node, (x, y): (f64, f64), text: &mut String) {
@@ -111,12 +118,12 @@ fn places(circuit: &Circuit) -> BTreeMap<Node, (f64, f64)> {
         rows.entry(row).or_default().push(node);
     }
     let widest = rows.values().map(Vec::len).max().unwrap_or(1);
-    let middle = MARGIN + BOX.0 / 2.0 + STEP.0 * (widest - 1) as f64 / 2.0;
+    let middle = MARGIN.0 + BOX.0 / 2.0 + STEP.0 * (widest - 1) as f64 / 2.0;
     let mut places = BTreeMap::new();
     for (i, nodes) in rows.values().rev().enumerate() {
         for (k, node) in nodes.iter().enumerate() {
             let x = middle + STEP.0 * (k as f64 - (nodes.len() - 1) as f64 / 2.0);
-            places.insert(*node, (x, MARGIN + BOX.1 / 2.0 + STEP.1 * i as f64));
+            places.insert(*node, (x, MARGIN.1 + BOX.1 / 2.0 + STEP.1 * i as f64));
         }
     }
     places

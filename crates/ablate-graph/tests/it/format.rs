@@ -171,21 +171,21 @@ fn drawings() {
     }
     "##);
     insta::assert_snapshot!(svg(&circuit, Some(&scores)).unwrap(), @r##"
-    <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 112 304" width="112" height="304" font-family="Helvetica, Arial, sans-serif" font-size="12" role="img">
+    <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 304" width="256" height="304" font-family="Helvetica, Arial, sans-serif" font-size="12" role="img">
     <title>5 of 46 edges</title>
     <rect width="100%" height="100%" fill="#ffffff"/>
     <g fill="none" stroke-opacity="0.7">
-    <path d="M56.0 256.0C56.0 242.4 72.0 235.6 72.0 222.0" stroke="#009e73" stroke-width="2.72" stroke-dasharray="5 3"><title>input-&gt;a0.h1&lt;v&gt; -1.8750</title></path>
-    <path d="M56.0 198.0C56.0 184.4 40.0 177.6 40.0 164.0" stroke="#0072b2" stroke-width="1.95" stroke-dasharray="5 3"><title>a0.h1-&gt;a1.h0&lt;q&gt; -1.1250</title></path>
-    <path d="M56.0 198.0C56.0 161.2 56.0 142.8 56.0 106.0" stroke="#555555" stroke-width="2.72"><title>a0.h1-&gt;m1 1.8750</title></path>
-    <path d="M56.0 140.0C56.0 103.2 56.0 84.8 56.0 48.0" stroke="#555555" stroke-width="3.74"><title>a1.h0-&gt;logits 2.8750</title></path>
-    <path d="M56.0 82.0C56.0 68.4 56.0 61.6 56.0 48.0" stroke="#555555" stroke-width="4.00"><title>m1-&gt;logits 3.1250</title></path>
+    <path d="M128.0 256.0C128.0 242.4 144.0 235.6 144.0 222.0" stroke="#009e73" stroke-width="2.72" stroke-dasharray="5 3"><title>input-&gt;a0.h1&lt;v&gt; -1.8750</title></path>
+    <path d="M128.0 198.0C128.0 184.4 112.0 177.6 112.0 164.0" stroke="#0072b2" stroke-width="1.95" stroke-dasharray="5 3"><title>a0.h1-&gt;a1.h0&lt;q&gt; -1.1250</title></path>
+    <path d="M128.0 198.0C104.0 161.2 104.0 142.8 128.0 106.0" stroke="#555555" stroke-width="2.72"><title>a0.h1-&gt;m1 1.8750</title></path>
+    <path d="M128.0 140.0C104.0 103.2 104.0 84.8 128.0 48.0" stroke="#555555" stroke-width="3.74"><title>a1.h0-&gt;logits 2.8750</title></path>
+    <path d="M128.0 82.0C128.0 68.4 128.0 61.6 128.0 48.0" stroke="#555555" stroke-width="4.00"><title>m1-&gt;logits 3.1250</title></path>
     </g>
-    <g><title>input</title><rect x="24.0" y="256.0" width="64" height="24" rx="5" fill="#eeeeee" stroke="#555555"/><text x="56.0" y="272.0" text-anchor="middle">input</text></g>
-    <g><title>a0.h1</title><rect x="24.0" y="198.0" width="64" height="24" rx="5" fill="#e8f0fb" stroke="#555555"/><text x="56.0" y="214.0" text-anchor="middle">a0.h1</text></g>
-    <g><title>a1.h0</title><rect x="24.0" y="140.0" width="64" height="24" rx="5" fill="#e8f0fb" stroke="#555555"/><text x="56.0" y="156.0" text-anchor="middle">a1.h0</text></g>
-    <g><title>m1</title><rect x="24.0" y="82.0" width="64" height="24" rx="5" fill="#f4ecf7" stroke="#555555"/><text x="56.0" y="98.0" text-anchor="middle">m1</text></g>
-    <g><title>logits</title><rect x="24.0" y="24.0" width="64" height="24" rx="5" fill="#eeeeee" stroke="#555555"/><text x="56.0" y="40.0" text-anchor="middle">logits</text></g>
+    <g><title>input</title><rect x="96.0" y="256.0" width="64" height="24" rx="5" fill="#eeeeee" stroke="#555555"/><text x="128.0" y="272.0" text-anchor="middle">input</text></g>
+    <g><title>a0.h1</title><rect x="96.0" y="198.0" width="64" height="24" rx="5" fill="#e8f0fb" stroke="#555555"/><text x="128.0" y="214.0" text-anchor="middle">a0.h1</text></g>
+    <g><title>a1.h0</title><rect x="96.0" y="140.0" width="64" height="24" rx="5" fill="#e8f0fb" stroke="#555555"/><text x="128.0" y="156.0" text-anchor="middle">a1.h0</text></g>
+    <g><title>m1</title><rect x="96.0" y="82.0" width="64" height="24" rx="5" fill="#f4ecf7" stroke="#555555"/><text x="128.0" y="98.0" text-anchor="middle">m1</text></g>
+    <g><title>logits</title><rect x="96.0" y="24.0" width="64" height="24" rx="5" fill="#eeeeee" stroke="#555555"/><text x="128.0" y="40.0" text-anchor="middle">logits</text></g>
     </svg>
     "##);
     let nodes = Circuit::of_names(&g, Level::Node, &["m1", "a0.h0"]).unwrap();

@@ -223,7 +223,8 @@ pub(super) fn offsets(cfg: &Config, lens: &[usize]) -> (Vec<usize>, Vec<usize>) 
 }
 
 impl<T: Real> LayerActs<T> {
-    fn new(cfg: &Config, keep: Keep, rows: usize, patterns: usize) -> Self {
+    /// Room for what `keep` says.
+    pub(super) fn new(cfg: &Config, keep: Keep, rows: usize, patterns: usize) -> Self {
         let room = |flag: Keep, n: usize| if keep.has(flag) { vec![T::ZERO; n] } else { Vec::new() };
         let (d, zw, kvw) = (cfg.d_model, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
         Self {

@@ -110,7 +110,7 @@ fn overlap(a: &Positions, b: &Positions) -> bool {
 }
 
 /// Where `site` acts, or why it does not exist in this model.
-fn stage_of(site: Site, cfg: &Config) -> Result<At> {
+pub(super) fn stage_of(site: Site, cfg: &Config) -> Result<At> {
     let missing = |what: String| Err(Error::plan(format!("{what}: the model has {} layers, {} heads and {} neurons a layer", cfg.n_layers, cfg.n_heads, cfg.d_mlp)));
     let layer_ok = |l: usize| l < cfg.n_layers;
     let head_ok = |l: usize, h: usize| l < cfg.n_layers && h < cfg.n_heads;

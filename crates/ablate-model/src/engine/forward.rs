@@ -669,8 +669,12 @@ fn copy_row<T: Real>(src: &[T], row: usize, dst: &mut Vec<T>, r: usize, rows_end
     Ok(())
 }
 
-/// A deep copy of one layer's kept activations, to be overwritten from some stage on.
-pub(super) fn own_layer<T: Real>(acts: &mut Acts<T>, layer: usize) {
-    let copy: LayerActs<T> = (*acts.layers[layer]).clone();
-    acts.layers[layer] = Arc::new(copy);
+/// Makes the kept activations from layer `first` on this run's own: that layer's are copied (a lane may join in its
+/// middle), those after it are new.
+pub(super) fn own_layers<T: Real>(acts: &mut Acts<T>, first: usize, cfg: &Config, keep: Keep) {
+    let (rows, patterns) = (acts.offsets[acts.len()], acts.pattern_offsets[acts.len()]);
+    for (l, layer) in acts.layers.iter_mut().enumerate().skip(first) {
+        let own = if l == first { (**layer).clone() } else { LayerActs::new(cfg, keep, rows, patterns) };
+        *layer = Arc::new(own);
+    }
 }

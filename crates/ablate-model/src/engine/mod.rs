@@ -13,7 +13,7 @@ mod source;
 
 use std::sync::Arc;
 
-use ablate_graph::{Plan, Side, Site, Slot};
+use ablate_graph::{Edit, Plan, Positions, Site, Slot};
 use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
@@ -105,30 +105,17 @@ impl<'m, T: Real> Engine<'m, T> {
         compile(plan, self.cfg, self.batch)
     }
 
-    /// What a base run must keep so that `plans` can start from it.
-    pub fn needs(&self, base: &Compiled, plans: &[&Compiled]) -> Keep {
-        let mut keep = Keep::PRE;
-        for plan in plans {
-            let different = plan.difference(base);
-            for step in &different {
-                keep = keep | match step.at.1 {
-                    Stage::Pre | Stage::Attn => Keep::PRE,
-                    Stage::Z | Stage::Mid => Keep::Z,
-                    Stage::Mlp => Keep::MID,
-                    Stage::Out => Keep::MID | Keep::MLP,
-                };
-                if self.cfg.block == Block::Parallel {
-                    keep = keep | Keep::MLP;
-                }
-                if step.positions.is_some() && self.cfg.causal {
-                    keep = keep | Keep::KV;
-                }
-            }
-            if plan.freeze_norm {
-                keep = keep | Keep::SCALES;
-            }
-        }
-        keep
+    /// What a base run must keep so that a plan with `edit` can start from it.
+    pub fn keep_for(&self, edit: &Edit) -> Keep {
+        let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {
+            Stage::Pre | Stage::Attn => Keep::PRE,
+            Stage::Z | Stage::Mid => Keep::PRE | Keep::Z,
+            Stage::Mlp => Keep::PRE | Keep::MID,
+            Stage::Out => Keep::PRE | Keep::MID | Keep::MLP,
+        };
+        let parallel = if self.cfg.block == Block::Parallel { Keep::MLP } else { Keep::NONE };
+        let reuse = if edit.positions != Positions::All && self.cfg.causal { Keep::KV } else { Keep::NONE };
+        keep | parallel | reuse
     }
 
     /// Runs `plan` over the whole batch from the embedding, keeps `keep` of it, and judges it. With `full`, every
@@ -175,9 +162,7 @@ impl<'m, T: Real> Engine<'m, T> {
                     lane.start = 0;
                 }
                 let mut kept = acts.clone();
-                for layer in first.0..self.cfg.n_layers {
-                    forward::own_layer(&mut kept, layer);
-                }
+                forward::own_layers(&mut kept, first.0, self.cfg, keep);
                 let chunk = Chunk::new(&ctx, &block, false, false).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, &block, judge)
             })
@@ -309,13 +294,5 @@ pub(crate) fn frequencies(rope: &crate::config::Rope) -> Vec<f64> {
                 (1.0 - blend) * f / factor + blend * f
             })
             .collect(),
-    }
-}
-
-/// The text that a side reads; used by callers that hold both.
-pub fn other_side(side: Side) -> Side {
-    match side {
-        Side::Clean => Side::Corrupt,
-        Side::Corrupt => Side::Clean,
     }
 }
