@@ -24,6 +24,14 @@ pub fn write_json(value: &Value) -> String {
     text
 }
 
+/// A number for a file. NaN and infinities, which JSON would silently turn into `null`, are errors.
+pub fn finite(what: &'static str, name: &str, value: f64) -> Result<Value> {
+    if value.is_finite() {
+        return Ok(Value::from(value));
+    }
+    Err(Error::NotFinite { what, name: name.into(), value })
+}
+
 /// The same value with the keys of every object in order (whatever order the map type keeps).
 pub(crate) fn sorted(value: &Value) -> Value {
     match value {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 pub use circuit::CircuitFile;
 pub use dot::dot;
-pub use fields::{parse_json, write_json};
+pub use fields::{finite, parse_json, write_json};
 pub use mib::MibFile;
 pub use scores::ScoresFile;
 pub use shape::{graph_of_names, graph_of_value, shape_value};

@@ -1,5 +1,5 @@
 use ablate_graph::format::{
-    CircuitFile, Kind, ScoresFile, dot, graph_of_names, kind_of, parse_json, svg, write_json,
+    CircuitFile, Kind, ScoresFile, dot, finite, graph_of_names, kind_of, parse_json, svg, write_json,
 };
 use ablate_graph::{Circuit, Error, Graph, GraphShape, Kv, Level, ScoreRow, Scores};
 use proptest::prelude::*;
@@ -194,6 +194,13 @@ fn drawings() {
     assert!(matches!(dot(&circuit, Some(&some_scores())), Err(Error::GraphMismatch { .. })));
     let grouped = Graph::new(GraphShape { n_kv_heads: 2, ..shape(2, 4) }, Kv::Grouped).unwrap();
     assert!(svg(&Circuit::full(&grouped, Level::Edge), None).unwrap().contains("kv1&lt;k&gt;"));
+}
+
+#[test]
+fn numbers_of_files_are_finite() {
+    assert_eq!(finite("metric", "clean", 1.5).unwrap(), json!(1.5));
+    let error = finite("metric", "clean", f64::NEG_INFINITY).unwrap_err();
+    assert_eq!(error.to_string(), "metric of `clean` is not finite (-inf)");
 }
 
 #[test]

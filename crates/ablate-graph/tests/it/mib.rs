@@ -96,12 +96,3 @@ fn the_published_file() {
     let nodes = file.circuit(Level::Node).unwrap();
     assert_eq!((nodes.len(), circuit.to_nodes()), (80, nodes));
 }
-
-#[test]
-fn tmpsvg() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/mib/ioi-eap-ig.json");
-    let file = MibFile::read(&std::fs::read(&path).unwrap()).unwrap();
-    let s = file.scores(Level::Edge).unwrap();
-    let c = ablate_graph::select::greedy(&s, 60, true).unwrap().prune();
-    std::fs::write("/tmp/c.svg", ablate_graph::format::svg(&c, Some(&s)).unwrap()).unwrap();
-}
