@@ -10,6 +10,9 @@ pub enum Error {
     /// From loading or running a model, or from checking a batch.
     #[error(transparent)]
     Model(#[from] ablate_model::Error),
+    /// From names, sets, circuits and scores.
+    #[error(transparent)]
+    Graph(#[from] ablate_graph::Error),
     /// A file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -98,13 +101,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Model(e) => e.hint(),
-            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.as_deref(),
-            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint),
-            Self::Read { .. } => Some("check the path and that you may read it"),
-            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full"),
+            Self::Model(e) => e.hint().map(Into::into),
+            Self::Graph(e) => e.hint(),
+            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.clone(),
+            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.clone()),
+            Self::Read { .. } => Some("check the path and that you may read it".into()),
+            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full".into()),
         }
     }
 

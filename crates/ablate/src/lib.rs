@@ -2,7 +2,7 @@
 
 pub mod dataset;
 pub mod error;
-
+pub mod task;
 
 pub use dataset::{Dataset, Pair};
 pub use error::{Error, Result};
