@@ -106,15 +106,20 @@ impl<'a> Assembly<'a> {
         let of_heads = heads().flat_map(|h| [&h.qk.from, &h.qk.to, &h.ov.from, &h.ov.to]);
         let of_mlps = mlps().flat_map(|m| [&m.first.from, &m.second.to]);
         let residual = Space::join(of_heads.chain(of_mlps).chain([&input, &indices, &output]));
-        let key_size = heads().map(|h| h.qk.from.len().max(h.qk.to.len()).max(h.ov.to.len())).max().unwrap_or(1);
+        let key_size =
+            heads().map(|h| h.qk.from.len().max(h.qk.to.len()).max(h.ov.to.len())).max().unwrap_or(1);
         let d_mlp = mlps().map(|m| m.first.to.len()).max().unwrap_or(1);
         let n_heads = slots.iter().map(|s| s.heads.len()).max().unwrap_or(1).max(1);
 
         let per_layer = 4 * n_heads * key_size + 2 * d_mlp;
-        let weights = residual.len().saturating_mul(slots.len().saturating_mul(per_layer) + input.len() + positions.len());
+        let weights = residual
+            .len()
+            .saturating_mul(slots.len().saturating_mul(per_layer) + input.len() + positions.len());
         if weights > MAX_WEIGHTS {
             let d = residual.len();
-            let message = format!("it would have {weights} weights ({d} directions, {d_mlp} hidden units), more than {MAX_WEIGHTS}");
+            let message = format!(
+                "it would have {weights} weights ({d} directions, {d_mlp} hidden units), more than {MAX_WEIGHTS}"
+            );
             return Err(Error::TooLarge { message, place: None });
         }
         let axis = Axis::of("residual", &residual, 0);
@@ -124,7 +129,8 @@ impl<'a> Assembly<'a> {
     fn finish(self, output_encoding: OutputEncoding) -> Result<Compiled, Error> {
         let parts = Parts { slots: &self.slots, input: &self.input_directions(), output: &self.output };
         let truth = Truth::derive(&parts, &self.program.bos);
-        let input_encoding: Vec<Value> = self.input.directions().iter().filter_map(|d| d.value.clone()).collect();
+        let input_encoding: Vec<Value> =
+            self.input.directions().iter().filter_map(|d| d.value.clone()).collect();
         let id = |name: &str| input_encoding.iter().position(|t| matches!(t, Value::Str(s) if s == name));
         let (Some(bos), Some(pad)) = (id(&self.program.bos), id(&self.program.pad)) else {
             return Err(Error::Settings("BOS or PAD is equal to a token".to_owned()));

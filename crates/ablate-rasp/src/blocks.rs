@@ -92,7 +92,13 @@ impl Builder<'_> {
     }
 
     /// A categorical input through a table.
-    fn lookup(&self, node: usize, child: usize, to: Encoding, f: impl Fn(&Value) -> Outcome) -> Result<MlpBlock, Error> {
+    fn lookup(
+        &self,
+        node: usize,
+        child: usize,
+        to: Encoding,
+        f: impl Fn(&Value) -> Outcome,
+    ) -> Result<MlpBlock, Error> {
         let (label, from) = (&self.node(node).label, &self.node(child).label);
         let space = self.space(node);
         let mut first = LinearMap::new(self.space(child), space.clone());
@@ -101,7 +107,9 @@ impl Builder<'_> {
             let source = Direction::valued(from, input);
             match to {
                 Encoding::Categorical => first.add(&source, &Direction::valued(label, &output), 1.0),
-                Encoding::Numerical => first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0)),
+                Encoding::Numerical => {
+                    first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0))
+                }
             }
         }
         Ok(MlpBlock { labels: vec![label.clone()], first, second: LinearMap::identity(&space) })
@@ -109,7 +117,14 @@ impl Builder<'_> {
 
     /// A numerical input `x` through a staircase: for each pair of neighbouring inputs two hidden units that
     /// together step from 0 to 1 between them.
-    fn steps(&self, label: &str, from: &Direction, steps: &[(f64, Value)], to: Space, encoding: Encoding) -> MlpBlock {
+    fn steps(
+        &self,
+        label: &str,
+        from: &Direction,
+        steps: &[(f64, Value)],
+        to: Space,
+        encoding: Encoding,
+    ) -> MlpBlock {
         let slope = self.program.mlp_exactness;
         let one = Direction::plain(ONE);
         let start = Direction::plain(&format!("_hidden_{label}_start"));
@@ -124,7 +139,9 @@ impl Builder<'_> {
         let mut second = LinearMap::new(hidden, to);
         let put = |second: &mut LinearMap, unit: &Direction, value: &Value, sign: f64| match encoding {
             Encoding::Categorical => second.add(unit, &Direction::valued(label, value), sign),
-            Encoding::Numerical => second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0)),
+            Encoding::Numerical => {
+                second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0))
+            }
         };
         first.add(&one, &start, 1.0);
         if let Some((_, value)) = steps.first() {
@@ -158,10 +175,13 @@ impl Builder<'_> {
             Direction::valued(&format!("_hidden_{}_", n.label), &value)
         };
         let (va, vb) = (self.values.of(a), self.values.of(b));
-        let hidden = Space::new(va.iter().flat_map(|x| vb.iter().map(move |y| (x, y))).map(|(x, y)| unit(x, y)).collect());
+        let hidden = Space::new(
+            va.iter().flat_map(|x| vb.iter().map(move |y| (x, y))).map(|(x, y)| unit(x, y)).collect(),
+        );
         let one = Direction::plain(ONE);
         let constant = Space::new(vec![one.clone()]);
-        let mut first = LinearMap::new(Space::join([&self.space(a), &self.space(b), &constant]), hidden.clone());
+        let mut first =
+            LinearMap::new(Space::join([&self.space(a), &self.space(b), &constant]), hidden.clone());
         let mut second = LinearMap::new(hidden, self.space(node));
         for x in va {
             for y in vb {
@@ -181,8 +201,11 @@ impl Builder<'_> {
         let n = self.node(node);
         let output = Direction::plain(&n.label);
         let inputs = [("x", n.children[0], fa), ("y", n.children[1], fb)];
-        let unit = |axis: &str, sign: i64| Direction::valued(&format!("_hidden_{}_{axis}", n.label), &Value::Int(sign));
-        let hidden = Space::new(inputs.iter().flat_map(|(axis, ..)| [unit(axis, 1), unit(axis, -1)]).collect());
+        let unit = |axis: &str, sign: i64| {
+            Direction::valued(&format!("_hidden_{}_{axis}", n.label), &Value::Int(sign))
+        };
+        let hidden =
+            Space::new(inputs.iter().flat_map(|(axis, ..)| [unit(axis, 1), unit(axis, -1)]).collect());
         let from = Space::join([&self.space(n.children[0]), &self.space(n.children[1])]);
         let mut first = LinearMap::new(from, hidden.clone());
         let mut second = LinearMap::new(hidden, Space::new(vec![output.clone()]));
@@ -200,7 +223,9 @@ impl Builder<'_> {
     fn pattern(&self, selector: usize, rest: f64) -> Result<LinearMap, Error> {
         let n = self.node(selector);
         let Expr::Selector(s) = &n.expr else { return self.unreachable(selector) };
-        let SelectorKind::Select { predicate, .. } = &s.node().kind else { return self.unreachable(selector) };
+        let SelectorKind::Select { predicate, .. } = &s.node().kind else {
+            return self.unreachable(selector);
+        };
         let (keys, queries) = (n.children[0], n.children[1]);
         let (bos, one) = (self.bos(), Direction::plain(ONE));
         let constants = Space::new(vec![bos.clone(), one.clone()]);

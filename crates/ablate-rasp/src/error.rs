@@ -138,13 +138,23 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Syntax { .. } => "the syntax is described in the documentation of `ablate_rasp::text`",
-            Self::Type { .. } => "functions are checked on every value that can reach them; convert with int(), float(), str() or bool()",
-            Self::NotCompilable { .. } => "it can still be interpreted; rewrite it with map, sequence_map, select, aggregate or selector_width",
+            Self::Type { .. } => {
+                "functions are checked on every value that can reach them; convert with int(), float(), str() or bool()"
+            }
+            Self::NotCompilable { .. } => {
+                "it can still be interpreted; rewrite it with map, sequence_map, select, aggregate or selector_width"
+            }
             Self::Encoding { .. } => "wrap the sequence in numerical(…) or categorical(…)",
-            Self::Vocabulary { .. } => "use tokens of the program's `vocab` line; numbers and strings are different tokens",
-            Self::Settings(_) => "a program needs a vocabulary without its BOS and PAD, and a maximum length of at least 1",
+            Self::Vocabulary { .. } => {
+                "use tokens of the program's `vocab` line; numbers and strings are different tokens"
+            }
+            Self::Settings(_) => {
+                "a program needs a vocabulary without its BOS and PAD, and a maximum length of at least 1"
+            }
             Self::Length { .. } => "shorten the input or raise `max_length`",
-            Self::TooLarge { .. } => "use a smaller vocabulary, a smaller maximum length or fewer intermediate values",
+            Self::TooLarge { .. } => {
+                "use a smaller vocabulary, a smaller maximum length or fewer intermediate values"
+            }
             Self::UnknownCase(_) => "`cases::all()` lists the cases",
         }
     }

@@ -29,7 +29,9 @@ impl Compiled {
                 let known = format!("ids 0 to {}", self.d_vocab() - 1);
                 return Err(Error::Vocabulary { token: id.to_string(), position, known });
             }
-            x.extend((0..d).map(|j| self.token_embedding.at(*id, j) + self.position_embedding.at(position, j)));
+            x.extend(
+                (0..d).map(|j| self.token_embedding.at(*id, j) + self.position_embedding.at(position, j)),
+            );
         }
         let embedding = x.clone();
         let (mut residuals, mut attention_logits) = (vec![], vec![]);

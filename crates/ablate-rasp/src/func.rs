@@ -111,7 +111,9 @@ impl Func2 {
         Self(Arc::new(f))
     }
 
-    pub(crate) fn typed<A: Argument, B: Argument, R: Answer>(f: impl Fn(A, B) -> R + Send + Sync + 'static) -> Self {
+    pub(crate) fn typed<A: Argument, B: Argument, R: Answer>(
+        f: impl Fn(A, B) -> R + Send + Sync + 'static,
+    ) -> Self {
         Self::raw(move |a, b| f(A::from_value(a)?, B::from_value(b)?).into_outcome())
     }
 
@@ -182,7 +184,11 @@ impl Comparison {
         let equality = matches!(self, Self::Eq | Self::Neq | Self::True);
         if !equality && key.as_number().is_some() != query.as_number().is_some() {
             let (a, b) = (key.type_name(), query.type_name());
-            return Err(Fault::new(format!("no order between {a} {} and {b} {}", key.quoted(), query.quoted())));
+            return Err(Fault::new(format!(
+                "no order between {a} {} and {b} {}",
+                key.quoted(),
+                query.quoted()
+            )));
         }
         Ok(match self {
             Self::Eq => key == query,

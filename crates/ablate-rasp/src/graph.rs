@@ -94,7 +94,12 @@ impl Graph {
         Ok(graph)
     }
 
-    fn ensure(&mut self, expr: &Expr, seen: &mut BTreeMap<usize, usize>, next_id: &mut usize) -> (usize, bool) {
+    fn ensure(
+        &mut self,
+        expr: &Expr,
+        seen: &mut BTreeMap<usize, usize>,
+        next_id: &mut usize,
+    ) -> (usize, bool) {
         if let Some(id) = seen.get(&expr.key()) {
             return (*id, false);
         }

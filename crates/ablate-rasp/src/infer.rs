@@ -69,9 +69,9 @@ impl Values {
         if sop.encoding() == Encoding::Categorical {
             return Ok(inner.to_vec());
         }
-        let fractions = inner.iter().flat_map(|v| {
-            (1..=max).map(move |len| Ok(Some(Value::Float(number(v)? / len as f64))))
-        });
+        let fractions = inner
+            .iter()
+            .flat_map(|v| (1..=max).map(move |len| Ok(Some(Value::Float(number(v)? / len as f64)))));
         collect(fractions, &graph.nodes[node].label)
     }
 
@@ -120,7 +120,9 @@ fn collect(outcomes: impl Iterator<Item = Outcome>, label: &str) -> Result<Vec<V
 pub(crate) fn output_space(graph: &Graph, values: &Values, node: usize) -> Space {
     let n = &graph.nodes[node];
     match &n.expr {
-        Expr::Sop(sop) if sop.encoding() == Encoding::Numerical => Space::new(vec![Direction::plain(&n.label)]),
+        Expr::Sop(sop) if sop.encoding() == Encoding::Numerical => {
+            Space::new(vec![Direction::plain(&n.label)])
+        }
         Expr::Sop(_) => Space::categorical(&n.label, values.of(node)),
         Expr::Selector(_) => Space::default(),
     }

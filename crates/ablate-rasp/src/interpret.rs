@@ -82,14 +82,21 @@ impl Run<'_> {
             SelectorKind::Select { keys, queries, predicate } => {
                 let (keys, queries) = (self.sequence(keys)?, self.sequence(queries)?);
                 let test = |k: &Option<Value>, q: &Option<Value>| match (k, q) {
-                    (Some(k), Some(q)) => predicate.test(k, q).map_err(|f| Error::of_fault(f, &selector.node().tag.name)),
+                    (Some(k), Some(q)) => {
+                        predicate.test(k, q).map_err(|f| Error::of_fault(f, &selector.node().tag.name))
+                    }
                     _ => Ok(false),
                 };
-                queries.iter().map(|q| keys.iter().map(|k| test(k, q)).collect()).collect::<Result<Pattern, Error>>()?
+                queries
+                    .iter()
+                    .map(|q| keys.iter().map(|k| test(k, q)).collect())
+                    .collect::<Result<Pattern, Error>>()?
             }
             SelectorKind::And(a, b) => join(&self.pattern(a)?, &self.pattern(b)?, |a, b| a && b),
             SelectorKind::Or(a, b) => join(&self.pattern(a)?, &self.pattern(b)?, |a, b| a || b),
-            SelectorKind::Not(a) => self.pattern(a)?.iter().map(|row| row.iter().map(|s| !s).collect()).collect(),
+            SelectorKind::Not(a) => {
+                self.pattern(a)?.iter().map(|row| row.iter().map(|s| !s).collect()).collect()
+            }
         };
         if self.causal {
             for (q, row) in pattern.iter_mut().enumerate() {
@@ -120,7 +127,12 @@ fn linear(a: Option<&Value>, b: Option<&Value>, fa: f64, fb: f64, sop: &Sop) -> 
     }
 }
 
-fn mean(row: &[bool], values: &[Option<Value>], default: Option<&Value>, sop: &Sop) -> Result<Option<Value>, Error> {
+fn mean(
+    row: &[bool],
+    values: &[Option<Value>],
+    default: Option<&Value>,
+    sop: &Sop,
+) -> Result<Option<Value>, Error> {
     let selected: Vec<&Option<Value>> = values.iter().zip(row).filter(|(_, s)| **s).map(|(v, _)| v).collect();
     match selected.as_slice() {
         [] => Ok(default.cloned()),

@@ -50,8 +50,8 @@ pub use interpret::interpret;
 pub use model::{Axis, Compiled, Head, Layer, Matrix, OutputEncoding};
 pub use program::Program;
 pub use sop::{
-    Encoding, Selector, Sop, aggregate, aggregate_or, categorical, full, indices, length, linear_sequence_map, map,
-    numerical, select, select_by, selector_width, sequence_map, tokens,
+    Encoding, Selector, Sop, aggregate, aggregate_or, categorical, full, indices, length,
+    linear_sequence_map, map, numerical, select, select_by, selector_width, sequence_map, tokens,
 };
 pub use truth::{Edge, Truth};
 pub use value::Value;

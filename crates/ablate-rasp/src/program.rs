@@ -26,7 +26,11 @@ pub struct Program {
 
 impl Program {
     /// A bidirectional program with the benchmark's BOS, PAD and exactness (100).
-    pub fn new(output: Sop, vocabulary: impl IntoIterator<Item = Value>, max_length: usize) -> Result<Self, Error> {
+    pub fn new(
+        output: Sop,
+        vocabulary: impl IntoIterator<Item = Value>,
+        max_length: usize,
+    ) -> Result<Self, Error> {
         let program = Self::unchecked(output, vocabulary.into_iter().collect(), max_length);
         program.check_settings()?;
         Ok(program)
@@ -105,7 +109,9 @@ impl Program {
                 Value::Str(s) if *s == self.bos || *s == self.pad => {
                     return refuse(format!("the vocabulary has {s:?}, which is BOS or PAD"));
                 }
-                Value::Float(x) if !x.is_finite() => return refuse("the vocabulary has a float that is not finite".to_owned()),
+                Value::Float(x) if !x.is_finite() => {
+                    return refuse("the vocabulary has a float that is not finite".to_owned());
+                }
                 Value::Tuple(_) => return refuse("the vocabulary has a tuple".to_owned()),
                 _ => {}
             }

@@ -100,7 +100,9 @@ impl Sop {
         };
         let depth = 1 + match &kind {
             SopKind::Map { inner, .. } => inner.node().depth,
-            SopKind::SequenceMap { a, b, .. } | SopKind::Linear { a, b, .. } => a.node().depth.max(b.node().depth),
+            SopKind::SequenceMap { a, b, .. } | SopKind::Linear { a, b, .. } => {
+                a.node().depth.max(b.node().depth)
+            }
             SopKind::Aggregate { selector, sop, .. } => selector.node().depth.max(sop.node().depth),
             SopKind::Width(selector) => selector.node().depth,
             _ => 0,
@@ -309,7 +311,10 @@ pub fn linear_sequence_map(a: &Sop, b: &Sop, fa: f64, fb: f64) -> Sop {
 }
 
 pub(crate) fn select_predicate(keys: &Sop, queries: &Sop, predicate: Predicate) -> Selector {
-    Selector::build("select", SelectorKind::Select { keys: keys.clone(), queries: queries.clone(), predicate })
+    Selector::build(
+        "select",
+        SelectorKind::Select { keys: keys.clone(), queries: queries.clone(), predicate },
+    )
 }
 
 /// The keys that stand in `comparison` to the query.
@@ -323,7 +328,9 @@ pub fn select_by<K: Argument, Q: Argument>(
     queries: &Sop,
     predicate: impl Fn(K, Q) -> bool + Send + Sync + 'static,
 ) -> Selector {
-    let test = move |k: &Value, q: &Value| -> Result<bool, Fault> { Ok(predicate(K::from_value(k)?, Q::from_value(q)?)) };
+    let test = move |k: &Value, q: &Value| -> Result<bool, Fault> {
+        Ok(predicate(K::from_value(k)?, Q::from_value(q)?))
+    };
     select_predicate(keys, queries, Predicate::raw(test))
 }
 

@@ -153,7 +153,9 @@ impl Truth {
                     format!("blocks.{layer}.hook_{letter}_input[{head}]")
                 }
                 Node::Mlp { layer } => format!("blocks.{layer}.hook_mlp_in"),
-                Node::Logits | Node::Input => format!("blocks.{}.hook_resid_post", n_layers.saturating_sub(1)),
+                Node::Logits | Node::Input => {
+                    format!("blocks.{}.hook_resid_post", n_layers.saturating_sub(1))
+                }
             };
             for from in sender_hooks(edge) {
                 edges.insert((from, to.clone()));
@@ -169,7 +171,10 @@ impl Truth {
                     }
                 }
                 Node::Mlp { layer } => {
-                    edges.insert((format!("blocks.{layer}.hook_mlp_in"), format!("blocks.{layer}.hook_mlp_out")));
+                    edges.insert((
+                        format!("blocks.{layer}.hook_mlp_in"),
+                        format!("blocks.{layer}.hook_mlp_out"),
+                    ));
                 }
                 Node::Input | Node::Logits => {}
             }

@@ -19,7 +19,11 @@ pub(crate) fn validate(graph: &Graph, values: &Values) -> Result<(), Error> {
     }
     if graph.nodes[0].children.is_empty() {
         let message = "it computes nothing; use map(x -> x, …) to copy a source".to_owned();
-        return Err(Error::NotCompilable { node: graph.nodes[0].label.clone(), message, place: graph.nodes[0].expr.place() });
+        return Err(Error::NotCompilable {
+            node: graph.nodes[0].label.clone(),
+            message,
+            place: graph.nodes[0].expr.place(),
+        });
     }
     Ok(())
 }
@@ -31,7 +35,11 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn refuse(&self, message: &str) -> Result<(), Error> {
-        Err(Error::NotCompilable { node: self.label.to_owned(), message: message.to_owned(), place: self.expr.place() })
+        Err(Error::NotCompilable {
+            node: self.label.to_owned(),
+            message: message.to_owned(),
+            place: self.expr.place(),
+        })
     }
 
     fn need(&self, what: &str, sop: &Sop, encoding: Encoding) -> Result<(), Error> {
@@ -79,8 +87,12 @@ impl Check<'_> {
                 self.need("its keys", keys, Encoding::Categorical)?;
                 self.need("its queries", queries, Encoding::Categorical)
             }
-            SelectorKind::And(..) => self.refuse("`and` of selectors needs both over the same keys and queries"),
-            SelectorKind::Or(..) => self.refuse("`or` of selectors needs both over the same keys and queries"),
+            SelectorKind::And(..) => {
+                self.refuse("`and` of selectors needs both over the same keys and queries")
+            }
+            SelectorKind::Or(..) => {
+                self.refuse("`or` of selectors needs both over the same keys and queries")
+            }
             SelectorKind::Not(..) => self.refuse("`not` needs a selector that is one select"),
         }
     }
@@ -95,19 +107,27 @@ impl Check<'_> {
             return Ok(());
         }
         if let Some(v) = own.iter().find(|v| v.as_number().is_none()) {
-            return self.refuse(&format!("a numerical sequence cannot hold {} {}", v.type_name(), v.quoted()));
+            return self.refuse(&format!(
+                "a numerical sequence cannot hold {} {}",
+                v.type_name(),
+                v.quoted()
+            ));
         }
         match &sop.node().kind {
             SopKind::Map { inner, .. } if inner.encoding() == Encoding::Categorical => {
                 match own.iter().find(|v| v.as_number() < Some(0.0)) {
-                    Some(v) => self.refuse(&format!("its value {v} is negative, and the ReLU of a map to numbers cuts it to 0")),
+                    Some(v) => self.refuse(&format!(
+                        "its value {v} is negative, and the ReLU of a map to numbers cuts it to 0"
+                    )),
                     None => Ok(()),
                 }
             }
             SopKind::Aggregate { .. } => {
                 let inner = values.of(graph.nodes[node].children[1]);
                 match inner.iter().find(|v| **v != Value::Int(0) && **v != Value::Int(1)) {
-                    Some(v) => self.refuse(&format!("a numerical aggregate averages zeros and ones, not {v}")),
+                    Some(v) => {
+                        self.refuse(&format!("a numerical aggregate averages zeros and ones, not {v}"))
+                    }
                     None => Ok(()),
                 }
             }

@@ -214,7 +214,14 @@ mod tests {
 
     #[test]
     fn floats_print_as_labels() {
-        let cases = [(0.1, "0.1"), (1.0, "1.0"), (1e-5, "1e-05"), (1e16, "1e+16"), (0.0, "0.0"), (123456.5, "123456.5")];
+        let cases = [
+            (0.1, "0.1"),
+            (1.0, "1.0"),
+            (1e-5, "1e-05"),
+            (1e16, "1e+16"),
+            (0.0, "0.0"),
+            (123456.5, "123456.5"),
+        ];
         for (x, text) in cases {
             assert_eq!(Value::Float(x).to_string(), text);
         }

@@ -10,6 +10,9 @@ pub enum Error {
     /// From loading or running a model, or from checking a batch.
     #[error(transparent)]
     Model(#[from] ablate_model::Error),
+    /// From names, sets, circuits and scores.
+    #[error(transparent)]
+    Graph(#[from] ablate_graph::Error),
     /// A file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -108,6 +111,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
+<<<<<<< HEAD
         let fixed = match self {
             Self::Graph(e) => return e.hint(),
             Self::Model(e) => e.hint(),
@@ -118,6 +122,16 @@ impl Error {
             Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full"),
         };
         fixed.map(str::to_owned)
+=======
+        match self {
+            Self::Model(e) => e.hint().map(Into::into),
+            Self::Graph(e) => e.hint(),
+            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.clone(),
+            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.clone()),
+            Self::Read { .. } => Some("check the path and that you may read it".into()),
+            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full".into()),
+        }
+>>>>>>> tasks
     }
 
     /// An [`Error::Argument`] with a hint.

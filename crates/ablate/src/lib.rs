@@ -5,6 +5,7 @@ pub mod curve;
 pub mod dataset;
 pub mod effects;
 pub mod error;
+<<<<<<< HEAD
 pub mod grid;
 pub mod metric;
 pub mod prune;
@@ -13,6 +14,9 @@ pub mod session;
 
 pub use ablate_graph as graph;
 pub use ablate_model as model;
+=======
+pub mod task;
+>>>>>>> tasks
 
 pub use ablation::Ablation;
 pub use dataset::{Dataset, Pair};

@@ -77,9 +77,11 @@ impl<'m, T: Real> Engine<'m, T> {
             offsets.push(offsets[offsets.len() - 1] + row.clean.len());
         }
         let rope = match cfg.positions {
-            PositionKind::Rotary(rope) => {
-                Some(RopeTable::new(&frequencies(&rope), batch.max_len(), rope.style == RopeStyle::Interleaved))
-            }
+            PositionKind::Rotary(rope) => Some(RopeTable::new(
+                &frequencies(&rope),
+                batch.max_len(),
+                rope.style == RopeStyle::Interleaved,
+            )),
             _ => None,
         };
         Self { cfg, weights, batch, rope, offsets, reads }
@@ -120,7 +122,14 @@ impl<'m, T: Real> Engine<'m, T> {
 
     /// Runs `plan` over the whole batch from the embedding, keeps `keep` of it, and judges it. With `full`, every
     /// position goes through the last layer (needed for means over positions).
-    pub fn base(&self, plan: &Compiled, sources: &Sources<T>, keep: Keep, full: bool, judge: &dyn Judge<T>) -> Result<Base<T>> {
+    pub fn base(
+        &self,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        keep: Keep,
+        full: bool,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
         if plan.freeze_norm {
             return Err(Error::plan("a base run has no other run whose norm scales it could freeze"));
         }
@@ -132,7 +141,8 @@ impl<'m, T: Real> Engine<'m, T> {
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
             .par_iter()
             .map(|block| {
-                let lens: Vec<usize> = block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
+                let lens: Vec<usize> =
+                    block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
                 let kept = Acts::new(self.cfg, keep, block[0].example, &lens);
                 let chunk = Chunk::new(&ctx, block, true, full).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, block, judge)
@@ -142,7 +152,13 @@ impl<'m, T: Real> Engine<'m, T> {
     }
 
     /// The run of `plan`, starting from `base` where the two differ; keeps what `base` keeps.
-    pub fn rebase(&self, base: &Base<T>, plan: &Compiled, sources: &Sources<T>, judge: &dyn Judge<T>) -> Result<Base<T>> {
+    pub fn rebase(
+        &self,
+        base: &Base<T>,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
         check_captured_keys(plan, base.keep)?;
         let keep = base.keep;
         let plans = [plan];
@@ -150,7 +166,8 @@ impl<'m, T: Real> Engine<'m, T> {
         let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, &plans, &self.reads);
         let mut by_example = lanes;
         by_example.sort_by_key(|l| l.example);
-        let blocks: Vec<Vec<Lane>> = base.acts.iter().map(|a| by_example[a.first..a.first + a.len()].to_vec()).collect();
+        let blocks: Vec<Vec<Lane>> =
+            base.acts.iter().map(|a| by_example[a.first..a.first + a.len()].to_vec()).collect();
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
             .into_par_iter()
             .zip(base.acts.par_iter())
@@ -172,9 +189,18 @@ impl<'m, T: Real> Engine<'m, T> {
 
     /// Judges every plan on every example: `[plans, total reads, judge width]`. Plans start from `base` where they
     /// differ from its plan; they must read the same side.
-    pub fn variants(&self, base: &Base<T>, plans: &[&Compiled], sources: &Sources<T>, judge: &dyn Judge<T>) -> Result<Vec<f64>> {
+    pub fn variants(
+        &self,
+        base: &Base<T>,
+        plans: &[&Compiled],
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Vec<f64>> {
         if let Some(plan) = plans.iter().find(|p| p.side != base.plan.side) {
-            return Err(Error::plan(format!("a plan on the {:?} text cannot start from a {:?} run", plan.side, base.plan.side)));
+            return Err(Error::plan(format!(
+                "a plan on the {:?} text cannot start from a {:?} run",
+                plan.side, base.plan.side
+            )));
         }
         if plans.iter().any(|p| p.freeze_norm != plans[0].freeze_norm) {
             return Err(Error::plan("plans with and without frozen norms cannot share one call"));
@@ -236,7 +262,14 @@ impl<'m, T: Real> Engine<'m, T> {
 
     fn fresh_lanes(&self) -> Vec<Lane> {
         let rows = self.batch.rows().iter().enumerate();
-        rows.map(|(example, row)| Lane { join: (0, JoinAt::Pre), plan: 0, example, start: 0, end: row.clean.len() }).collect()
+        rows.map(|(example, row)| Lane {
+            join: (0, JoinAt::Pre),
+            plan: 0,
+            example,
+            start: 0,
+            end: row.clean.len(),
+        })
+        .collect()
     }
 
     /// Chunks small enough that every thread has work.
@@ -249,7 +282,13 @@ impl<'m, T: Real> Engine<'m, T> {
         total.div_ceil(parts).max(1)
     }
 
-    fn finish_block(&self, ctx: &Context<'_, T>, chunk: Chunk<'_, T>, block: &[Lane], judge: &dyn Judge<T>) -> Result<(Acts<T>, Vec<f64>)> {
+    fn finish_block(
+        &self,
+        ctx: &Context<'_, T>,
+        chunk: Chunk<'_, T>,
+        block: &[Lane],
+        judge: &dyn Judge<T>,
+    ) -> Result<(Acts<T>, Vec<f64>)> {
         let (x, map, kept) = chunk.run()?;
         let mut values = Vec::new();
         readout::read_out(ctx, block, &map, &x, judge, |_, v| values.extend(v))?;
@@ -289,7 +328,8 @@ pub(crate) fn frequencies(rope: &crate::config::Rope) -> Vec<f64> {
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => plain
             .map(|f| {
                 let wavelength = 2.0 * std::f64::consts::PI / f;
-                let blend = (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let blend =
+                    (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
                 let blend = blend.clamp(0.0, 1.0);
                 (1.0 - blend) * f / factor + blend * f
             })

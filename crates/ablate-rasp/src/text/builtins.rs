@@ -1,8 +1,8 @@
 //! The names that every program text knows.
 
 use crate::sop::{
-    Sop, aggregate, aggregate_or, categorical, full, indices, length, linear_sequence_map, map_func, numerical,
-    select_predicate, selector_width, sequence_map_func, tokens,
+    Sop, aggregate, aggregate_or, categorical, full, indices, length, linear_sequence_map, map_func,
+    numerical, select_predicate, selector_width, sequence_map_func, tokens,
 };
 use crate::text::Span;
 use crate::text::eval::{Context, Evaluated, Item, type_error};
@@ -61,13 +61,20 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     constants.chain(SEQUENCES.iter().map(|(n, _)| *n)).chain(ops::FUNCTIONS)
 }
 
-pub(super) fn call(context: &Context, builtin: Builtin, args: &[(Item, Span)], span: Span) -> Evaluated<Item> {
+pub(super) fn call(
+    context: &Context,
+    builtin: Builtin,
+    args: &[(Item, Span)],
+    span: Span,
+) -> Evaluated<Item> {
     let items: Vec<&Item> = args.iter().map(|(item, _)| item).collect();
     let place = || context.place(span);
     let at = |i: usize| args.get(i).map_or(span, |(_, s)| *s);
     match (builtin, items.as_slice()) {
         (Builtin::Value(f), _) => value_function(context, ops::FUNCTIONS[f], &items, span),
-        (Builtin::Map, [f, Item::Sop(s)]) => Ok(Item::Sop(map_func(context.func1(f, at(0))?, s).placed(place()))),
+        (Builtin::Map, [f, Item::Sop(s)]) => {
+            Ok(Item::Sop(map_func(context.func1(f, at(0))?, s).placed(place())))
+        }
         (Builtin::SequenceMap, [f, Item::Sop(a), Item::Sop(b)]) => {
             Ok(Item::Sop(sequence_map_func(context.func2(f, at(0))?, a, b).placed(place())))
         }

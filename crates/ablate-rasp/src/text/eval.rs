@@ -147,7 +147,8 @@ impl Context {
     }
 
     pub(super) fn eval(&self, ast: &Ast, env: &Env) -> Evaluated<Item> {
-        let too_large = |message: &str| Err(Stop { class: Class::TooLarge, message: message.to_owned(), span: ast.span });
+        let too_large =
+            |message: &str| Err(Stop { class: Class::TooLarge, message: message.to_owned(), span: ast.span });
         match self.steps.get().checked_sub(1) {
             Some(left) => self.steps.set(left),
             None => return too_large("it takes too many steps to evaluate"),
@@ -213,7 +214,9 @@ impl Context {
         for item in items {
             match self.eval(item, env)? {
                 Item::Value(v) => values.push(v),
-                other => return type_error(item.span, format!("a list holds values, not {}", other.describe())),
+                other => {
+                    return type_error(item.span, format!("a list holds values, not {}", other.describe()));
+                }
             }
         }
         Ok(Item::List(values))
@@ -245,16 +248,19 @@ impl Context {
     fn binary(&self, op: Op, a: &Ast, b: &Ast, span: Span, env: &Env) -> Evaluated<Item> {
         let left = self.eval(a, env)?;
         match (op, &left) {
-            (Op::And, Item::Value(Value::Bool(false))) | (Op::Or, Item::Value(Value::Bool(true))) => return Ok(left),
+            (Op::And, Item::Value(Value::Bool(false))) | (Op::Or, Item::Value(Value::Bool(true))) => {
+                return Ok(left);
+            }
             _ => {}
         }
         let right = self.eval(b, env)?;
         match (left, right) {
             (Item::Value(a), Item::Value(b)) => self.computed(apply(op, &a, &b), span),
-            (Item::Value(a), Item::List(list)) if op == Op::In => Ok(Item::Value(Value::Bool(list.contains(&a)))),
-            (Item::Nothing, Item::Value(_) | Item::List(_) | Item::Nothing) | (Item::Value(_), Item::Nothing) => {
-                Ok(Item::Nothing)
+            (Item::Value(a), Item::List(list)) if op == Op::In => {
+                Ok(Item::Value(Value::Bool(list.contains(&a))))
             }
+            (Item::Nothing, Item::Value(_) | Item::List(_) | Item::Nothing)
+            | (Item::Value(_), Item::Nothing) => Ok(Item::Nothing),
             (Item::Sop(s), Item::List(list)) if op == Op::In => {
                 Ok(self.mapped(&s, span, move |v| Ok(Some(Value::Bool(list.contains(v))))))
             }
@@ -266,11 +272,16 @@ impl Context {
                 let f = Func2::raw(move |x, y| apply(op, x, y).map_err(|m| fault(m, &at)));
                 Ok(Item::Sop(sequence_map_func(f, &a, &b).placed(place)))
             }
-            (Item::Selector(a), Item::Selector(b)) if op == Op::And => Ok(Item::Selector(a.and(&b).placed(self.place(span)))),
-            (Item::Selector(a), Item::Selector(b)) if op == Op::Or => Ok(Item::Selector(a.or(&b).placed(self.place(span)))),
-            (a, b) => {
-                type_error(span, format!("`{}` does not apply to {} and {}", op.text(), a.describe(), b.describe()))
+            (Item::Selector(a), Item::Selector(b)) if op == Op::And => {
+                Ok(Item::Selector(a.and(&b).placed(self.place(span))))
             }
+            (Item::Selector(a), Item::Selector(b)) if op == Op::Or => {
+                Ok(Item::Selector(a.or(&b).placed(self.place(span))))
+            }
+            (a, b) => type_error(
+                span,
+                format!("`{}` does not apply to {} and {}", op.text(), a.describe(), b.describe()),
+            ),
         }
     }
 
@@ -308,7 +319,8 @@ impl Context {
 
     pub(super) fn apply_closure(&self, closure: &Closure, args: Vec<Item>, span: Span) -> Evaluated<Item> {
         if args.len() != closure.params.len() {
-            let message = format!("the function takes {} arguments, got {}", closure.params.len(), args.len());
+            let message =
+                format!("the function takes {} arguments, got {}", closure.params.len(), args.len());
             return type_error(span, message);
         }
         let mut env = closure.env.clone();
@@ -344,7 +356,9 @@ impl Context {
         let bound = |ast: Option<&Ast>, default: i64| match ast.map(|a| (self.eval(a, env), a.span)) {
             None => Ok(default),
             Some((Ok(Item::Value(Value::Int(i))), _)) => Ok((if i < 0 { i + n } else { i }).clamp(0, n)),
-            Some((Ok(other), span)) => type_error(span, format!("a bound is an int, not {}", other.describe())),
+            Some((Ok(other), span)) => {
+                type_error(span, format!("a bound is an int, not {}", other.describe()))
+            }
             Some((Err(stop), _)) => Err(stop),
         };
         let (from, to) = (bound(from, 0)?, bound(to, n)?);
@@ -370,7 +384,8 @@ impl Context {
                 }
                 (Item::Nothing, _) | (_, Item::Nothing) => return Ok(Item::Nothing),
                 (a, b) => {
-                    let message = format!("a range needs two ints, got {} and {}", a.describe(), b.describe());
+                    let message =
+                        format!("a range needs two ints, got {} and {}", a.describe(), b.describe());
                     return type_error(from.span.to(to.span), message);
                 }
             },
@@ -398,12 +413,17 @@ impl Context {
                 Fold::Product => Op::Mul,
                 _ => {
                     let Value::Bool(holds) = answer else {
-                        return type_error(span, format!("expected a bool, got {} {}", answer.type_name(), answer.quoted()));
+                        return type_error(
+                            span,
+                            format!("expected a bool, got {} {}", answer.type_name(), answer.quoted()),
+                        );
                     };
                     match (over.fold, holds) {
                         (Fold::Any, true) | (Fold::All, false) => return Ok(Item::Value(Value::Bool(holds))),
                         (Fold::First, true) => return Ok(Item::Value(item)),
-                        (Fold::Count, true) => total = Value::Int(total.as_number().unwrap_or(0.0) as i64 + 1),
+                        (Fold::Count, true) => {
+                            total = Value::Int(total.as_number().unwrap_or(0.0) as i64 + 1)
+                        }
                         _ => {}
                     }
                     continue;
@@ -435,7 +455,10 @@ impl Context {
             Item::Sop(s) if s.is_source() => type_error(span, format!("`{}` keeps its name", s.name())),
             Item::Sop(s) => Ok(Item::Sop(s.named(&label))),
             Item::Selector(s) => Ok(Item::Selector(s.named(&label))),
-            other => type_error(span, format!("only sequences and selectors have labels, not {}", other.describe())),
+            other => type_error(
+                span,
+                format!("only sequences and selectors have labels, not {}", other.describe()),
+            ),
         }
     }
 
@@ -464,7 +487,10 @@ impl Context {
         Ok(Predicate::raw(move |k, q| match f.call(k, q)? {
             Some(Value::Bool(b)) => Ok(b),
             None => Ok(false),
-            Some(v) => Err(fault(format!("a predicate answers with a bool, not {} {}", v.type_name(), v.quoted()), &place)),
+            Some(v) => Err(fault(
+                format!("a predicate answers with a bool, not {} {}", v.type_name(), v.quoted()),
+                &place,
+            )),
         }))
     }
 
@@ -479,9 +505,14 @@ impl Context {
             Item::Function(c) if c.params.len() == params => {}
             Item::Builtin(b) if b.is_of_values() => {}
             Item::Function(c) => {
-                return type_error(span, format!("expected a function of {params}, got one of {}", c.params.len()));
+                return type_error(
+                    span,
+                    format!("expected a function of {params}, got one of {}", c.params.len()),
+                );
             }
-            other => return type_error(span, format!("expected a function of {params}, got {}", other.describe())),
+            other => {
+                return type_error(span, format!("expected a function of {params}, got {}", other.describe()));
+            }
         }
         Ok(move |source: &Arc<str>, args: Vec<Item>| {
             let context = Context::new(source, CALL_STEPS);
@@ -496,7 +527,10 @@ impl Context {
             match answer {
                 Ok(Item::Value(v)) => Ok(Some(v)),
                 Ok(Item::Nothing) => Ok(None),
-                Ok(other) => Err(fault(format!("a function of values gave {}", other.describe()), &context.place(span))),
+                Ok(other) => Err(fault(
+                    format!("a function of values gave {}", other.describe()),
+                    &context.place(span),
+                )),
                 Err(stop) => Err(fault(stop.message, &context.place(stop.span))),
             }
         })
@@ -529,7 +563,8 @@ pub(super) fn named_after(item: Item, name: &str, value: &Ast) -> Item {
 
 /// The name at most two edits away.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|k| (edits(name, k), *k)).filter(|(d, k)| *d <= 2 && *d < k.chars().count());
+    let scored =
+        known.iter().map(|k| (edits(name, k), *k)).filter(|(d, k)| *d <= 2 && *d < k.chars().count());
     scored.min().map(|(_, k)| k)
 }
 

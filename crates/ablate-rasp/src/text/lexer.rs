@@ -19,8 +19,8 @@ pub(super) struct Lexeme {
 
 /// Longest first, so that `..=` is not read as `..`.
 const MARKS: [&str; 29] = [
-    "..=", "->", "..", "==", "!=", "<=", ">=", "//", "**", "<", ">", "=", "+", "-", "*", "/", "%", "(", ")", "[", "]",
-    ",", ";", "{", "}", "|", "&", "~", ":",
+    "..=", "->", "..", "==", "!=", "<=", ">=", "//", "**", "<", ">", "=", "+", "-", "*", "/", "%", "(", ")",
+    "[", "]", ",", ";", "{", "}", "|", "&", "~", ":",
 ];
 
 const MAX_TEXT: usize = 1 << 20;
@@ -38,9 +38,8 @@ pub(super) fn lex(text: &str) -> Result<Vec<Lexeme>, (String, Span)> {
         } else if c == '#' {
             at += text[at..].find('\n').unwrap_or(text.len() - at);
         } else {
-            let (symbol, len) = symbol(&text[at..], c).map_err(|(message, len)| {
-                (message, Span { start: at, end: at + len })
-            })?;
+            let (symbol, len) = symbol(&text[at..], c)
+                .map_err(|(message, len)| (message, Span { start: at, end: at + len }))?;
             lexemes.push(Lexeme { symbol, span: Span { start: at, end: at + len } });
             at += len;
         }
@@ -110,5 +109,7 @@ fn number(rest: &str) -> Lexed {
     } else {
         text.parse().ok().map(Value::Int)
     };
-    value.map(|v| (Symbol::Literal(v), len)).ok_or_else(|| (format!("the number {text} is out of range"), len))
+    value
+        .map(|v| (Symbol::Literal(v), len))
+        .ok_or_else(|| (format!("the number {text} is out of range"), len))
 }

@@ -155,7 +155,9 @@ impl Reading {
                     self.output = Some(sop);
                     Ok(())
                 }
-                other => eval::type_error(ast.span, format!("the output is a sequence, not {}", other.describe())),
+                other => {
+                    eval::type_error(ast.span, format!("the output is a sequence, not {}", other.describe()))
+                }
             },
         }
     }

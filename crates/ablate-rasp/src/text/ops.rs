@@ -21,7 +21,9 @@ pub(super) fn binary(op: Op, a: &Value, b: &Value) -> Answer {
     match op {
         Op::Compare(c) => c.test(a, b).map(|t| Some(Value::Bool(t))).map_err(|f| f.message),
         Op::In => contains(a, b),
-        Op::And | Op::Or => Err(format!("`{}` needs two bools, got {} and {}", op.text(), typed(a), typed(b))),
+        Op::And | Op::Or => {
+            Err(format!("`{}` needs two bools, got {} and {}", op.text(), typed(a), typed(b)))
+        }
         _ => match (a, b) {
             (Value::Int(a), Value::Int(b)) => ints(op, *a, *b),
             (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
@@ -78,7 +80,9 @@ fn finite(x: f64) -> Option<Value> {
 
 pub(super) fn negative(v: &Value) -> Answer {
     match v {
-        Value::Int(i) => i.checked_neg().map(|i| Some(Value::Int(i))).ok_or_else(|| format!("-{i} is out of range")),
+        Value::Int(i) => {
+            i.checked_neg().map(|i| Some(Value::Int(i))).ok_or_else(|| format!("-{i} is out of range"))
+        }
         Value::Float(x) => Ok(Some(Value::Float(-x))),
         _ => Err(format!("`-` does not apply to {}", typed(v))),
     }
@@ -86,15 +90,51 @@ pub(super) fn negative(v: &Value) -> Answer {
 
 /// The functions of values, by name.
 pub(super) const FUNCTIONS: [&str; 37] = [
-    "abs", "acos", "asin", "atan", "bool", "capitalize", "cbrt", "ceil", "cos", "cosh", "exp", "float", "floor", "int", "is_alpha",
-    "is_digit", "is_upper", "len", "ln", "log10", "log2", "lower", "max", "min", "reverse", "round", "sign", "sin",
-    "sinh", "sorted", "sqrt", "str", "swapcase", "tan", "tanh", "upper", "ord",
+    "abs",
+    "acos",
+    "asin",
+    "atan",
+    "bool",
+    "capitalize",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cosh",
+    "exp",
+    "float",
+    "floor",
+    "int",
+    "is_alpha",
+    "is_digit",
+    "is_upper",
+    "len",
+    "ln",
+    "log10",
+    "log2",
+    "lower",
+    "max",
+    "min",
+    "reverse",
+    "round",
+    "sign",
+    "sin",
+    "sinh",
+    "sorted",
+    "sqrt",
+    "str",
+    "swapcase",
+    "tan",
+    "tanh",
+    "upper",
+    "ord",
 ];
 
 pub(super) fn call(name: &str, args: &[Value]) -> Answer {
     match (name, args) {
         ("min" | "max", [first, rest @ ..]) if !rest.is_empty() => extreme(name, first, rest),
-        ("abs", [Value::Int(i)]) => i.checked_abs().map(|i| Some(Value::Int(i))).ok_or_else(|| "out of range".to_owned()),
+        ("abs", [Value::Int(i)]) => {
+            i.checked_abs().map(|i| Some(Value::Int(i))).ok_or_else(|| "out of range".to_owned())
+        }
         ("sign", [v]) => match v.as_number() {
             Some(x) => Ok(Some(Value::Int(x.partial_cmp(&0.0).map_or(0, |o| o as i64)))),
             None => unsuitable(name, args),
@@ -197,7 +237,9 @@ fn text(name: &str, s: &str) -> Option<Value> {
             chars.sort_unstable();
             Value::Str(chars.into_iter().collect())
         }
-        "ord" => Value::Int(s.chars().next().filter(|c| c.len_utf8() == s.len()).map(|c| i64::from(u32::from(c)))?),
+        "ord" => {
+            Value::Int(s.chars().next().filter(|c| c.len_utf8() == s.len()).map(|c| i64::from(u32::from(c)))?)
+        }
         "is_alpha" => all(char::is_alphabetic),
         "is_digit" => all(|c| c.is_ascii_digit()),
         "is_upper" => all(char::is_uppercase),

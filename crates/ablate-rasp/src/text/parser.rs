@@ -14,8 +14,26 @@ const MAX_STATEMENTS: usize = 1000;
 const MAX_RANGE: i64 = 10_000;
 
 const KEYWORDS: [&str; 20] = [
-    "case", "task", "vocab", "max_length", "causal", "trivial", "bos", "pad", "let", "def", "output", "if", "then",
-    "else", "and", "or", "not", "in", "as", "none",
+    "case",
+    "task",
+    "vocab",
+    "max_length",
+    "causal",
+    "trivial",
+    "bos",
+    "pad",
+    "let",
+    "def",
+    "output",
+    "if",
+    "then",
+    "else",
+    "and",
+    "or",
+    "not",
+    "in",
+    "as",
+    "none",
 ];
 
 type Parsed<T> = Result<T, (String, Span)>;
@@ -119,7 +137,8 @@ impl Parser {
     }
 
     fn statement(&mut self) -> Parsed<Statement> {
-        const WANTED: &str = "a statement (case, task, vocab, max_length, causal, trivial, bos, pad, let, def or output)";
+        const WANTED: &str =
+            "a statement (case, task, vocab, max_length, causal, trivial, bos, pad, let, def or output)";
         let Symbol::Word(word) = self.peek().clone() else { return self.wrong(WANTED) };
         if !KEYWORDS[..11].contains(&word.as_str()) {
             return self.wrong(WANTED);
@@ -292,7 +311,10 @@ impl Parser {
         while let Some((op, width, negated)) = self.operator(level) {
             links += 1;
             if links > MAX_NESTING {
-                return Err((format!("more than {MAX_NESTING} operators in a row; use brackets"), self.span()));
+                return Err((
+                    format!("more than {MAX_NESTING} operators in a row; use brackets"),
+                    self.span(),
+                ));
             }
             self.at += width;
             let right = self.binary(level + 1)?;
@@ -411,7 +433,9 @@ impl Parser {
                 self.at += 1;
                 Kind::Nothing
             }
-            Symbol::Word(w) if Fold::named(&w).is_some() && *self.peek_at(1) == Symbol::Mark("(") => self.over(&w)?,
+            Symbol::Word(w) if Fold::named(&w).is_some() && *self.peek_at(1) == Symbol::Mark("(") => {
+                self.over(&w)?
+            }
             Symbol::Word(_) => Kind::Name(self.name()?),
             Symbol::Mark("[") => {
                 self.at += 1;
@@ -470,7 +494,9 @@ fn comparison(mark: &str) -> Option<Comparison> {
 /// `0..11`, `0..=10`, `"a"..="j"`.
 fn range(from: &Value, to: &Value, inclusive: bool) -> Result<Vec<Value>, String> {
     let character = |v: &Value| match v {
-        Value::Str(s) => s.chars().next().filter(|c| s.len() == c.len_utf8()).map(|c| i64::from(u32::from(c))),
+        Value::Str(s) => {
+            s.chars().next().filter(|c| s.len() == c.len_utf8()).map(|c| i64::from(u32::from(c)))
+        }
         _ => None,
     };
     let (first, last, is_text) = match (from, to) {

@@ -80,6 +80,8 @@ pub enum Reason {
     },
     /// A position name that could not be asked for.
     PositionName(String),
+    /// A named word that shares a token with its neighbours (of rows being made).
+    Unplaced(String),
 }
 
 impl Reason {
@@ -99,6 +101,7 @@ impl Reason {
             Self::Overlap(_) => "answer also wrong",
             Self::Position { .. } => "position outside the row",
             Self::PositionName(_) => "bad position name",
+            Self::Unplaced(_) => "a named word has no token of its own",
         }
     }
 
@@ -116,7 +119,8 @@ impl Reason {
             Self::NotOneToken { .. } => "an answer must be one token of this model; most need a leading space, as in \" Mary\"",
             Self::Repeated(_) | Self::Overlap(_) => "each token may be given once, as right or as wrong",
             Self::Position { .. } => "positions count tokens from 0, special tokens included; they belong to one tokenizer",
-            Self::PositionName(_) => "a name is not empty, not a number, not `all` or `last`, and has no comma, `@` or space",
+            Self::PositionName(_) => "a name is a letter, then letters, digits and `_ - . +`; not `all` or `last`",
+            Self::Unplaced(_) => "this tokenizer joins words; bring rows of token ids",
         }
     }
 }
@@ -137,6 +141,7 @@ impl fmt::Display for Reason {
             Self::Overlap(id) => write!(f, "token {id} is both right and wrong"),
             Self::Position { name, index, tokens } => write!(f, "position {name} = {index}, but the row has {tokens} tokens"),
             Self::PositionName(name) => write!(f, "{name:?} cannot name a position"),
+            Self::Unplaced(name) => write!(f, "the word at {name} has no token of its own"),
         }
     }
 }
@@ -215,7 +220,7 @@ impl Dataset {
         Ok(Batch::new(rows, groups.into_iter().map(Into::into).collect(), limits.d_vocab, limits.n_ctx)?)
     }
 
-    fn tokenise(&self, pair: &Pair, codec: Option<&dyn Codec>, limits: Limits) -> std::result::Result<Row, Reason> {
+    pub(crate) fn tokenise(&self, pair: &Pair, codec: Option<&dyn Codec>, limits: Limits) -> std::result::Result<Row, Reason> {
         let clean = tokens(&pair.clean, "clean", codec, limits)?;
         let corrupt = pair.corrupt.as_ref().map(|p| tokens(p, "corrupt", codec, limits)).transpose()?;
         if let Some(corrupt) = &corrupt {
@@ -314,8 +319,7 @@ fn place(positions: &Positions, shift: isize, tokens: usize) -> std::result::Res
     positions
         .iter()
         .map(|(name, &p)| {
-            let odd = |c: char| c == ',' || c == '@' || c.is_whitespace();
-            if name.is_empty() || name.contains(odd) || name.parse::<i64>().is_ok() || name == "all" || name == "last" {
+            if !ablate_graph::is_position_name(name) {
                 return Err(Reason::PositionName(name.clone()));
             }
             let index = isize::try_from(p).unwrap_or(isize::MAX).saturating_add(shift);

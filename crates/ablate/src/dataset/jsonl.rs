@@ -148,7 +148,7 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
             "corrupt_positions" => corrupt_positions.replace(named(place, k, &value)?).is_some(),
             _ => {
                 let unknown = Error::unknown("field", k, FIELDS);
-                return Err(place.error(Some(k), "unknown field", unknown.hint().unwrap_or_default()));
+                return Err(place.error(Some(k), "unknown field", &unknown.hint().unwrap_or_default()));
             }
         };
         if twice {

@@ -18,6 +18,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
+pub(crate) use check::starts_with_bos;
 pub use check::{Limits, Reason, Reject, Report};
 pub use pair::{Labels, Pair, Positions, Prompt};
 pub use read::Format;
