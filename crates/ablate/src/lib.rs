@@ -5,18 +5,15 @@ pub mod curve;
 pub mod dataset;
 pub mod effects;
 pub mod error;
-<<<<<<< HEAD
 pub mod grid;
 pub mod metric;
 pub mod prune;
 pub mod run;
 pub mod session;
+pub mod task;
 
 pub use ablate_graph as graph;
 pub use ablate_model as model;
-=======
-pub mod task;
->>>>>>> tasks
 
 pub use ablation::Ablation;
 pub use dataset::{Dataset, Pair};

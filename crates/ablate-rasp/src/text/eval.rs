@@ -511,7 +511,10 @@ impl Context {
                 );
             }
             other => {
-                return type_error(span, format!("expected a function of {params}, got {}", other.describe()));
+                return type_error(
+                    span,
+                    format!("expected a function of {params}, got {}", other.describe()),
+                );
             }
         }
         Ok(move |source: &Arc<str>, args: Vec<Item>| {
