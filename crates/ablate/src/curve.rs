@@ -34,7 +34,13 @@ pub fn step_plan(order: &[Node], i: usize, ablation: Ablation, positions: &Posit
 ///
 /// # Errors
 /// As [`Session::evaluate`].
-pub fn rank_curve(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablation, positions: &Positions, ranking: Ranking) -> Result<Vec<CurveStep>> {
+pub fn rank_curve(
+    session: &mut Session<'_, '_>,
+    nodes: &[Node],
+    ablation: Ablation,
+    positions: &Positions,
+    ranking: Ranking,
+) -> Result<Vec<CurveStep>> {
     session.study().prepare(&[ablate_nodes(nodes, ablation, positions)])?;
     session.base(Side::Clean)?;
     match ranking {
@@ -43,7 +49,12 @@ pub fn rank_curve(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablat
     }
 }
 
-fn once(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablation, positions: &Positions) -> Result<Vec<CurveStep>> {
+fn once(
+    session: &mut Session<'_, '_>,
+    nodes: &[Node],
+    ablation: Ablation,
+    positions: &Positions,
+) -> Result<Vec<CurveStep>> {
     session.expect(2 * nodes.len());
     let singles: Vec<Plan> = nodes.iter().map(|&n| ablate_nodes(&[n], ablation, positions)).collect();
     let means: Vec<f64> = session.evaluate(&singles)?.iter().map(|m| mean(m)).collect();
@@ -55,7 +66,12 @@ fn once(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablation, posit
     Ok(order.into_iter().zip(metrics).map(|(removed, metrics)| CurveStep { removed, metrics }).collect())
 }
 
-fn greedy(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablation, positions: &Positions) -> Result<Vec<CurveStep>> {
+fn greedy(
+    session: &mut Session<'_, '_>,
+    nodes: &[Node],
+    ablation: Ablation,
+    positions: &Positions,
+) -> Result<Vec<CurveStep>> {
     let n = nodes.len();
     session.expect(n * (n + 1) / 2);
     let mut left: Vec<Node> = nodes.to_vec();

@@ -18,7 +18,12 @@ pub struct Effect {
 /// The plan that ablates `nodes` at `positions`.
 pub fn ablate_nodes(nodes: &[Node], ablation: Ablation, positions: &Positions) -> Plan {
     nodes.iter().fold(Plan::new(), |plan, &node| {
-        plan.edit(Edit { site: Site::Node(node), positions: positions.clone(), source: ablation.source, scale: ablation.scale })
+        plan.edit(Edit {
+            site: Site::Node(node),
+            positions: positions.clone(),
+            source: ablation.source,
+            scale: ablation.scale,
+        })
     })
 }
 
@@ -26,7 +31,12 @@ pub fn ablate_nodes(nodes: &[Node], ablation: Ablation, positions: &Positions) -
 ///
 /// # Errors
 /// As [`Session::evaluate`].
-pub fn sweep(session: &mut Session<'_, '_>, nodes: &[Node], ablation: Ablation, positions: &Positions) -> Result<Vec<Effect>> {
+pub fn sweep(
+    session: &mut Session<'_, '_>,
+    nodes: &[Node],
+    ablation: Ablation,
+    positions: &Positions,
+) -> Result<Vec<Effect>> {
     let plans: Vec<Plan> = nodes.iter().map(|&n| ablate_nodes(&[n], ablation, positions)).collect();
     session.study().prepare(&plans)?;
     session.expect(plans.len());

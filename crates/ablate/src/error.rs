@@ -63,9 +63,6 @@ pub enum Error {
         /// Which names are known, nearest first.
         hint: String,
     },
-    /// From names, sets, circuits or scores.
-    #[error(transparent)]
-    Graph(#[from] ablate_graph::Error),
     /// The run was stopped from outside.
     #[error("stopped{}", finished.map_or(String::new(), |n| format!("; {n} finished variants are kept")))]
     Stopped {
@@ -111,7 +108,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-<<<<<<< HEAD
         let fixed = match self {
             Self::Graph(e) => return e.hint(),
             Self::Model(e) => e.hint(),
@@ -119,19 +115,11 @@ impl Error {
             Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.as_str()),
             Self::Stopped { finished } => finished.map(|_| "run the same command again to go on from there"),
             Self::Read { .. } => Some("check the path and that you may read it"),
-            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full"),
+            Self::Write { .. } => {
+                Some("check that the folder exists, that you may write to it and that the disk is not full")
+            }
         };
         fixed.map(str::to_owned)
-=======
-        match self {
-            Self::Model(e) => e.hint().map(Into::into),
-            Self::Graph(e) => e.hint(),
-            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.clone(),
-            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.clone()),
-            Self::Read { .. } => Some("check the path and that you may read it".into()),
-            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full".into()),
-        }
->>>>>>> tasks
     }
 
     /// An [`Error::Argument`] with a hint.
@@ -140,10 +128,18 @@ impl Error {
     }
 
     /// An [`Error::Unknown`] whose hint lists the known names, nearest first.
-    pub fn unknown<'a>(kind: impl Into<String>, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn unknown<'a>(
+        kind: impl Into<String>,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let mut known: Vec<&str> = known.into_iter().collect();
         known.sort_by_key(|k| distance(name, k));
-        let hint = if known.is_empty() { "there are none".into() } else { format!("known, nearest first: {}", known.join(", ")) };
+        let hint = if known.is_empty() {
+            "there are none".into()
+        } else {
+            format!("known, nearest first: {}", known.join(", "))
+        };
         Self::Unknown { kind: kind.into(), name: name.into(), hint }
     }
 }

@@ -28,8 +28,15 @@ pub enum GridSite {
 impl GridSite {
     /// All sites.
     pub const ALL: [Self; 9] = [
-        Self::ResidPre, Self::ResidMid, Self::AttnOut, Self::MlpOut, Self::HeadOut,
-        Self::Slot(Slot::Q), Self::Slot(Slot::K), Self::Slot(Slot::V), Self::Pattern,
+        Self::ResidPre,
+        Self::ResidMid,
+        Self::AttnOut,
+        Self::MlpOut,
+        Self::HeadOut,
+        Self::Slot(Slot::Q),
+        Self::Slot(Slot::K),
+        Self::Slot(Slot::V),
+        Self::Pattern,
     ];
 
     /// The name users write.
@@ -165,9 +172,21 @@ pub struct Cell {
 }
 
 /// The plan of one cell.
-fn plan(cfg: &Config, site: GridSite, direction: Direction, axis: &Axis, layer: usize, column: usize) -> Plan {
+fn plan(
+    cfg: &Config,
+    site: GridSite,
+    direction: Direction,
+    axis: &Axis,
+    layer: usize,
+    column: usize,
+) -> Plan {
     let (side, source) = direction.run();
-    let edit = |head: usize, positions: Positions| Edit { site: site.site(layer, head), positions, source, scale: 1.0 };
+    let edit = |head: usize, positions: Positions| Edit {
+        site: site.site(layer, head),
+        positions,
+        source,
+        scale: 1.0,
+    };
     match axis {
         Axis::Head(_) => Plan::on(side).edit(edit(column, Positions::All)),
         Axis::Position(at) if site.of_head() => {
@@ -181,11 +200,18 @@ fn plan(cfg: &Config, site: GridSite, direction: Direction, axis: &Axis, layer: 
 ///
 /// # Errors
 /// A site without heads by head; as [`Session::evaluate`].
-pub fn patch_grid(session: &mut Session<'_, '_>, cfg: &Config, site: GridSite, direction: Direction, axis: &Axis) -> Result<Vec<Cell>> {
+pub fn patch_grid(
+    session: &mut Session<'_, '_>,
+    cfg: &Config,
+    site: GridSite,
+    direction: Direction,
+    axis: &Axis,
+) -> Result<Vec<Cell>> {
     if matches!(axis, Axis::Head(_)) && !site.of_head() {
         return Err(Error::argument(format!("{} has no heads", site.name()), "use --by layer,position"));
     }
-    let cells: Vec<(usize, usize)> = (0..cfg.n_layers).flat_map(|l| (0..axis.len()).map(move |c| (l, c))).collect();
+    let cells: Vec<(usize, usize)> =
+        (0..cfg.n_layers).flat_map(|l| (0..axis.len()).map(move |c| (l, c))).collect();
     let plans: Vec<Plan> = cells.iter().map(|&(l, c)| plan(cfg, site, direction, axis, l, c)).collect();
     session.study().prepare(&plans)?;
     session.expect(plans.len());

@@ -65,7 +65,9 @@ impl Metric {
                 return Err(Error::Row {
                     row: i,
                     message: format!("the metric {} needs `{field}`", self.name()),
-                    hint: Some("choose another --metric (kl needs no labels) or add the field to the data".into()),
+                    hint: Some(
+                        "choose another --metric (kl needs no labels) or add the field to the data".into(),
+                    ),
                 });
             }
         }
@@ -122,7 +124,8 @@ impl<T: Real> MetricJudge<T> {
     /// A judge for the rows of `batch`; `reference` is needed for [`Metric::Kl`].
     pub(crate) fn new(metric: Metric, batch: &Batch, reference: Option<Reference<T>>) -> Self {
         let rows = batch.rows();
-        let tokens = rows.iter().map(|r| r.answers.iter().chain(&r.wrong_answers).copied().collect()).collect();
+        let tokens =
+            rows.iter().map(|r| r.answers.iter().chain(&r.wrong_answers).copied().collect()).collect();
         Self {
             metric,
             tokens,
@@ -147,7 +150,8 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
     }
 
     fn judge(&self, example: usize, _read: usize, logits: &[T], out: &mut [f64]) {
-        let prob = |ids: &[u32], lse: f64| ids.iter().map(|&t| (logits[t as usize].f64() - lse).exp()).sum::<f64>();
+        let prob =
+            |ids: &[u32], lse: f64| ids.iter().map(|&t| (logits[t as usize].f64() - lse).exp()).sum::<f64>();
         out[0] = match self.metric {
             Metric::LogitDiff => {
                 let (right, wrong) = logits.split_at(self.n_answers[example]);
@@ -159,7 +163,8 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
             }
             Metric::LogProb => {
                 let lse = ops::log_sum_exp(logits);
-                let picked: Vec<f64> = self.answers(example).iter().map(|&t| logits[t as usize].f64()).collect();
+                let picked: Vec<f64> =
+                    self.answers(example).iter().map(|&t| logits[t as usize].f64()).collect();
                 ops::log_sum_exp(&picked) - lse
             }
             Metric::Kl => match &self.reference {

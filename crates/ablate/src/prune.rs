@@ -29,7 +29,8 @@ pub enum Order {
 
 impl Order {
     /// Names of the orders.
-    pub const NAMES: [&'static str; 5] = ["backward", "forward", "forward-backward", "backward-forward", "random"];
+    pub const NAMES: [&'static str; 5] =
+        ["backward", "forward", "forward-backward", "backward-forward", "random"];
 
     /// The order of this name.
     ///
@@ -187,7 +188,11 @@ fn prune_pass(
         set.push(candidate);
         let plan = ablate_nodes(&set, config.ablation, &config.positions);
         // a single backward pass edits ever earlier layers: the plain run stays the best start
-        let metrics = if backward { session.evaluate(std::slice::from_ref(&plan))?.remove(0) } else { session.trial(&plan)? };
+        let metrics = if backward {
+            session.evaluate(std::slice::from_ref(&plan))?.remove(0)
+        } else {
+            session.trial(&plan)?
+        };
         let metric = mean(&metrics);
         let score_percent = 100.0 * metric / full;
         let loss = if config.two_sided { (100.0 - score_percent).abs() } else { 100.0 - score_percent };
@@ -208,7 +213,11 @@ fn prune_pass(
 ///
 /// # Errors
 /// As [`Session::evaluate`].
-pub fn leave_one_out(session: &mut Session<'_, '_>, config: &PruneConfig, pruning: &Pruning) -> Result<Vec<(Node, f64)>> {
+pub fn leave_one_out(
+    session: &mut Session<'_, '_>,
+    config: &PruneConfig,
+    pruning: &Pruning,
+) -> Result<Vec<(Node, f64)>> {
     let removed: Vec<Node> = config.nodes.iter().copied().filter(|n| !pruning.kept.contains(n)).collect();
     let plans: Vec<_> = pruning
         .kept

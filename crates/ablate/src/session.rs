@@ -50,8 +50,15 @@ impl Journal {
     /// A path that cannot be read or written.
     pub fn open(path: &Path, fingerprint: &str) -> Result<Self> {
         let write_error = |source| Error::Write { path: path.into(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(write_error)?;
-        let (done, good) = read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(write_error)?;
+        let (done, good) =
+            read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?;
         file.set_len(good).map_err(write_error)?;
         file.seek(std::io::SeekFrom::End(0)).map_err(write_error)?;
         let mut journal = Self { path: path.into(), file, done };
@@ -87,7 +94,9 @@ impl Journal {
 
     fn line(&mut self, value: &Value) -> Result<()> {
         let text = format!("{value}\n");
-        self.file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: self.path.clone(), source })
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 }
 
@@ -107,7 +116,10 @@ fn read_lines(file: &File, fingerprint: &str) -> std::io::Result<(Done, u64)> {
         }
         let Ok(value) = serde_json::from_slice::<Value>(&line) else { return Ok((done, good)) };
         if good == 0 {
-            if value["format"] != "ablate/journal" || value["version"] != 1 || value["fingerprint"] != fingerprint {
+            if value["format"] != "ablate/journal"
+                || value["version"] != 1
+                || value["fingerprint"] != fingerprint
+            {
                 return Ok((done, 0));
             }
         } else {
@@ -133,7 +145,10 @@ pub struct Session<'m, 'o> {
 
 impl std::fmt::Debug for Session<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("study", &self.study).field("journal", &self.journal).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("study", &self.study)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
     }
 }
 

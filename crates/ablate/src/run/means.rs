@@ -123,13 +123,28 @@ type Part<T> = fn(&LayerActs<T>) -> &Vec<T>;
 
 /// The activations that can be averaged (patterns cannot: rows have different lengths).
 fn parts<T>() -> [Part<T>; 10] {
-    [|a| &a.pre, |a| &a.q, |a| &a.k, |a| &a.v, |a| &a.z, |a| &a.attn_out, |a| &a.mid, |a| &a.neurons, |a| &a.mlp, |a| &a.mlp_out]
+    [
+        |a| &a.pre,
+        |a| &a.q,
+        |a| &a.k,
+        |a| &a.v,
+        |a| &a.z,
+        |a| &a.attn_out,
+        |a| &a.mid,
+        |a| &a.neurons,
+        |a| &a.mlp,
+        |a| &a.mlp_out,
+    ]
 }
 
 impl Sums {
     fn new<T: Real>(cfg: &Config, keep: Keep, n: usize) -> Self {
         let room = Acts::<T>::new(cfg, keep, 0, &[n]);
-        let layers = room.layers.iter().map(|l| parts::<T>().iter().map(|part| vec![0.0; part(l).len()]).collect()).collect();
+        let layers = room
+            .layers
+            .iter()
+            .map(|l| parts::<T>().iter().map(|part| vec![0.0; part(l).len()]).collect())
+            .collect();
         Self { counts: vec![0; n], layers, last: vec![0.0; room.last.len()] }
     }
 
@@ -156,8 +171,16 @@ impl Sums {
         for (layer, sums) in acts.layers.iter_mut().zip(&self.layers) {
             let layer = Arc::make_mut(layer);
             let outs = [
-                &mut layer.pre, &mut layer.q, &mut layer.k, &mut layer.v, &mut layer.z,
-                &mut layer.attn_out, &mut layer.mid, &mut layer.neurons, &mut layer.mlp, &mut layer.mlp_out,
+                &mut layer.pre,
+                &mut layer.q,
+                &mut layer.k,
+                &mut layer.v,
+                &mut layer.z,
+                &mut layer.attn_out,
+                &mut layer.mid,
+                &mut layer.neurons,
+                &mut layer.mlp,
+                &mut layer.mlp_out,
             ];
             for (out, sum) in outs.into_iter().zip(sums) {
                 write(out, sum);

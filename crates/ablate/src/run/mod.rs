@@ -5,8 +5,8 @@ mod means;
 mod typed;
 
 use ablate_graph::{Plan, Side};
-use ablate_model::model::{AnyWeights, Model};
 use ablate_model::Batch;
+use ablate_model::model::{AnyWeights, Model};
 
 use self::typed::Typed;
 use crate::error::{Error, Result};
@@ -150,7 +150,10 @@ impl<'m> Study<'m> {
     /// Values that are not finite.
     pub fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
         if at.len() != self.batch.len() || at.iter().any(Vec::is_empty) {
-            return Err(Error::argument("every row needs at least one position", "pass one list of positions a row"));
+            return Err(Error::argument(
+                "every row needs at least one position",
+                "pass one list of positions a row",
+            ));
         }
         self.inner.logits(side, at)
     }

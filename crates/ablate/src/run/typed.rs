@@ -54,7 +54,16 @@ impl<'m, T: Real> Typed<'m, T> {
     pub(super) fn new(cfg: &'m Config, weights: &'m Weights<T>, batch: Batch, setup: Setup) -> Self {
         let rows: Vec<usize> = (0..batch.len()).collect();
         let blocks = vec![Block { batch: batch.clone(), rows, state: None }];
-        Self { cfg, weights, setup, whole: batch, blocks, means: Vec::new(), base_keep: Keep::PRE, source_keep: Vec::new() }
+        Self {
+            cfg,
+            weights,
+            setup,
+            whole: batch,
+            blocks,
+            means: Vec::new(),
+            base_keep: Keep::PRE,
+            source_keep: Vec::new(),
+        }
     }
 
     /// Notes what the plans need; drops state that lacks it, and splits the batch into blocks that fit the budget.
@@ -79,7 +88,10 @@ impl<'m, T: Real> Typed<'m, T> {
                 keep = keep | Keep::SCALES;
             }
         }
-        if keep != self.base_keep || needs != self.source_keep || self.blocks.iter().all(|b| b.state.is_none()) {
+        if keep != self.base_keep
+            || needs != self.source_keep
+            || self.blocks.iter().all(|b| b.state.is_none())
+        {
             self.base_keep = keep;
             self.source_keep = needs;
             self.prepare_means()?;
@@ -96,14 +108,20 @@ impl<'m, T: Real> Typed<'m, T> {
                 _ => continue,
             };
             if keep.has(Keep::PATTERN) {
-                return Err(Error::argument("patterns have no mean: rows differ in length", "use zero or resample for patterns"));
+                return Err(Error::argument(
+                    "patterns have no mean: rows differ in length",
+                    "use zero or resample for patterns",
+                ));
             }
             if self.means.iter().any(|m| m.source() == source && m.has(keep)) {
                 continue;
             }
             let had = self.means.iter().find(|m| m.source() == source).map_or(Keep::NONE, Means::keep);
             self.means.retain(|m| m.source() != source);
-            let tokens = (self.setup.budget / 2 / ((had | keep).per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>())).max(1);
+            let tokens = (self.setup.budget
+                / 2
+                / ((had | keep).per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>()))
+            .max(1);
             let set = self.setup.mean_set.as_ref().unwrap_or(&self.whole);
             let side = self.setup.mean_side;
             self.means.push(Means::new(self.cfg, self.weights, set, side, positional, had | keep, tokens)?);
@@ -114,7 +132,10 @@ impl<'m, T: Real> Typed<'m, T> {
     /// Numbers that one token of the longest row takes in base runs and donor runs.
     fn per_token(&self) -> usize {
         let len = self.whole.max_len();
-        let donors = self.source_keep.iter().filter(|(s, _)| matches!(s, Source::Resample | Source::ResampleOther { .. }));
+        let donors = self
+            .source_keep
+            .iter()
+            .filter(|(s, _)| matches!(s, Source::Resample | Source::ResampleOther { .. }));
         let donors: usize = donors.map(|(_, k)| k.per_token(self.cfg, len)).sum();
         self.base_keep.per_token(self.cfg, len) + donors
     }
@@ -145,11 +166,17 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     /// Calls `f` with every block's engine and state, made on the way; drops states that do not fit together.
-    fn each_block<R>(&mut self, mut f: impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>) -> Result<Vec<R>> {
+    fn each_block<R>(
+        &mut self,
+        mut f: impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
+    ) -> Result<Vec<R>> {
         let hold = self.blocks.len() == 1;
         let mut out = Vec::with_capacity(self.blocks.len());
         for b in 0..self.blocks.len() {
-            let mut block = std::mem::replace(&mut self.blocks[b], Block { batch: Batch::default(), rows: vec![], state: None });
+            let mut block = std::mem::replace(
+                &mut self.blocks[b],
+                Block { batch: Batch::default(), rows: vec![], state: None },
+            );
             let result = self.in_block(&mut block, &mut f);
             if !hold {
                 block.state = None;
@@ -160,7 +187,11 @@ impl<'m, T: Real> Typed<'m, T> {
         Ok(out)
     }
 
-    fn in_block<R>(&self, block: &mut Block<T>, f: &mut impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>) -> Result<R> {
+    fn in_block<R>(
+        &self,
+        block: &mut Block<T>,
+        f: &mut impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
+    ) -> Result<R> {
         let engine = Engine::new(self.cfg, self.weights, &block.batch);
         let mut state = match block.state.take() {
             Some(state) => state,
@@ -201,12 +232,19 @@ impl<'m, T: Real> Typed<'m, T> {
                 Source::Zero => continue,
                 Source::Mean | Source::MeanPositional => {
                     let means = self.means.iter().find(|m| m.source() == source);
-                    means.ok_or_else(|| Error::argument("internal: means are missing", "report this"))?.table(engine.batch())?
+                    means
+                        .ok_or_else(|| Error::argument("internal: means are missing", "report this"))?
+                        .table(engine.batch())?
                 }
                 Source::Resample => self.donor(engine.batch(), Side::Corrupt, keep)?,
                 Source::Clean => self.donor(engine.batch(), Side::Clean, keep)?,
                 Source::ResampleOther { seed } => self.donor(&self.others(rows, seed)?, Side::Clean, keep)?,
-                Source::Given(_) => return Err(Error::argument("a given source needs a table", "use the library's run with tables")),
+                Source::Given(_) => {
+                    return Err(Error::argument(
+                        "a given source needs a table",
+                        "use the library's run with tables",
+                    ));
+                }
             };
             state.sources.set(source, table);
             state.donors.retain(|(s, _)| *s != source);
@@ -243,7 +281,12 @@ impl<'m, T: Real> Typed<'m, T> {
         Ok(self.whole.subset(&donors))
     }
 
-    fn base<'s>(engine: &Engine<'_, T>, state: &'s mut State<T>, side: Side, keep: Keep) -> Result<&'s Base<T>> {
+    fn base<'s>(
+        engine: &Engine<'_, T>,
+        state: &'s mut State<T>,
+        side: Side,
+        keep: Keep,
+    ) -> Result<&'s Base<T>> {
         let slot = match side {
             Side::Clean => &mut state.clean,
             Side::Corrupt => &mut state.corrupt,
@@ -284,7 +327,8 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         let keep = self.base_keep;
         let blocks = self.each_block(|engine, state, rows| {
             let n = rows.len();
-            let compiled: Vec<Compiled> = plans.iter().map(|p| Ok(engine.compile(p)?)).collect::<Result<_>>()?;
+            let compiled: Vec<Compiled> =
+                plans.iter().map(|p| Ok(engine.compile(p)?)).collect::<Result<_>>()?;
             let mut values = vec![0.0; plans.len() * n];
             for side in [Side::Clean, Side::Corrupt] {
                 let some: Vec<usize> = (0..plans.len()).filter(|&i| plans[i].side == side).collect();
@@ -323,7 +367,10 @@ impl<T: Real> Evaluate for Typed<'_, T> {
                 let base = Self::base(engine, state, plan.side, keep)?.clone();
                 state.current = Some(base);
             }
-            let current = state.current.as_ref().ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
+            let current = state
+                .current
+                .as_ref()
+                .ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
             let run = engine.rebase(current, &compiled, &state.sources, &state.judge)?;
             let values = run.values.clone();
             state.trial = Some(run);
@@ -363,13 +410,24 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         let engine = Engine::reading(self.cfg, self.weights, &self.whole, at.to_vec());
         let plan = engine.compile(&Plan::on(side))?;
         let vocab = self.cfg.d_vocab_out;
-        let run = engine.base(&plan, &Sources::new(), Keep::NONE, false, &AllLogits { d_vocab_out: vocab } as &dyn Judge<T>)?;
+        let run = engine.base(
+            &plan,
+            &Sources::new(),
+            Keep::NONE,
+            false,
+            &AllLogits { d_vocab_out: vocab } as &dyn Judge<T>,
+        )?;
         Ok(run.values.chunks_exact(vocab).map(<[f64]>::to_vec).collect())
     }
 }
 
 /// Used by callers that check a site before any run.
-pub(super) fn site_exists<T: Real>(cfg: &Config, weights: &Weights<T>, batch: &Batch, site: Site) -> Result<()> {
+pub(super) fn site_exists<T: Real>(
+    cfg: &Config,
+    weights: &Weights<T>,
+    batch: &Batch,
+    site: Site,
+) -> Result<()> {
     let engine = Engine::new(cfg, weights, batch);
     engine.compile(&Plan::new().replace(site, Source::Zero))?;
     Ok(())
