@@ -33,7 +33,7 @@ impl<T: Real> Means<T> {
     ) -> Result<Self> {
         let rows = table_rows(set, positional);
         let n = rows.len();
-        let mut sums = Sums::new(cfg, keep, n);
+        let mut sums = Sums::new::<T>(cfg, keep, n);
         let mut from = 0;
         while from < set.len() {
             let mut to = from;

@@ -156,7 +156,8 @@ impl<'m, T: Real> Typed<'m, T> {
                 groups.push(Vec::new());
                 used = 0;
             }
-            groups[groups.len() - 1].push(i);
+            let last = groups.len() - 1;
+            groups[last].push(i);
             used += bytes;
         }
         self.blocks = groups
