@@ -28,11 +28,13 @@ mod allocate;
 mod assemble;
 mod basis;
 mod blocks;
+pub mod cases;
 mod error;
 mod forward;
 mod func;
 mod graph;
 mod infer;
+mod inspect;
 mod interpret;
 mod model;
 mod program;
@@ -46,6 +48,7 @@ pub use basis::{Direction, Space};
 pub use error::{Error, Fault, Place};
 pub use forward::Trace;
 pub use func::{Answer, Argument, Comparison, Outcome};
+pub use inspect::Operation;
 pub use interpret::interpret;
 pub use model::{Axis, Compiled, Head, Layer, Matrix, OutputEncoding};
 pub use program::Program;
@@ -53,5 +56,6 @@ pub use sop::{
     Encoding, Selector, Sop, aggregate, aggregate_or, categorical, full, indices, length,
     linear_sequence_map, map, numerical, select, select_by, selector_width, sequence_map, tokens,
 };
+pub use text::{Source, parse};
 pub use truth::{Edge, Truth};
 pub use value::Value;
