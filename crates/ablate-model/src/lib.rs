@@ -4,6 +4,7 @@ pub mod arch;
 pub mod batch;
 pub mod builtin;
 pub mod config;
+pub mod engine;
 pub mod error;
 mod hub;
 pub mod load;

@@ -1,8 +1,15 @@
 //! How fast: matrix products by `faer` and the few fused kernels a decoder needs, in `f32` and `f64` from one source.
 //! The only crate that names a compute backend. It knows nothing of transformers.
 
+pub mod attention;
+pub mod gemm;
 pub mod matrix;
+pub mod ops;
 pub mod real;
+pub mod simd;
 
+pub use attention::{Attention, RopeTable};
+pub use gemm::{Into, View, linear, product};
 pub use matrix::{Matrix, Storage};
+pub use ops::{Act, Centre};
 pub use real::Real;

@@ -1,0 +1,338 @@
+//! The engine: `Plan` → `run`. One forward pass over lanes (an example under a plan), each starting where its plan
+//! first differs from a base run.
+//!
+//! Where the speed comes from: suffix runs from the first edited layer and position, only the read positions in the
+//! last layer, only the logits asked for, many plans in one batch, one single-threaded product on each thread.
+
+mod acts;
+mod compile;
+mod forward;
+mod lanes;
+mod readout;
+mod source;
+
+use std::sync::Arc;
+
+use ablate_graph::{Edit, Plan, Positions, Site, Slot};
+use ablate_tensor::{Real, RopeTable};
+use rayon::prelude::*;
+
+pub use acts::{Acts, Keep, LayerActs};
+pub use compile::{Compiled, Stage, Step, compile};
+pub use readout::{AllLogits, Judge, TokenLogits};
+pub use source::{Sources, Table};
+
+use self::forward::{Chunk, Context};
+use self::lanes::{JoinAt, Lane};
+use crate::batch::Batch;
+use crate::config::{Block, Config, PositionKind, RopeScaling, RopeStyle};
+use crate::error::{Error, Result};
+use crate::weights::Weights;
+
+/// A model and a batch, ready to run plans.
+#[derive(Debug)]
+pub struct Engine<'m, T> {
+    cfg: &'m Config,
+    weights: &'m Weights<T>,
+    batch: &'m Batch,
+    rope: Option<RopeTable<T>>,
+    offsets: Vec<usize>,
+    reads: Vec<Vec<u32>>,
+}
+
+/// A finished run whose activations other runs start from.
+#[derive(Clone, Debug)]
+pub struct Base<T> {
+    /// Its plan.
+    pub plan: Compiled,
+    /// Its activations, in blocks of consecutive examples.
+    pub acts: Arc<Vec<Acts<T>>>,
+    /// What the judge said: `[total reads, judge width]`.
+    pub values: Vec<f64>,
+    keep: Keep,
+    block_of: Vec<usize>,
+}
+
+impl<T> Base<T> {
+    /// What was kept.
+    pub fn keep(&self) -> Keep {
+        self.keep
+    }
+}
+
+/// Rows of a chunk: enough for products to run at full speed, few enough for their buffers to stay near the processor.
+const CHUNK_ROWS: usize = 512;
+
+impl<'m, T: Real> Engine<'m, T> {
+    /// An engine that reads the last real token of each row.
+    pub fn new(cfg: &'m Config, weights: &'m Weights<T>, batch: &'m Batch) -> Self {
+        let reads = batch.rows().iter().map(|r| vec![r.clean.len() as u32 - 1]).collect();
+        Self::reading(cfg, weights, batch, reads)
+    }
+
+    /// An engine that reads these positions of each row (sorted, without repetition, at least one a row).
+    pub fn reading(cfg: &'m Config, weights: &'m Weights<T>, batch: &'m Batch, reads: Vec<Vec<u32>>) -> Self {
+        let mut offsets = vec![0];
+        for row in batch.rows() {
+            offsets.push(offsets[offsets.len() - 1] + row.clean.len());
+        }
+        let rope = match cfg.positions {
+            PositionKind::Rotary(rope) => Some(RopeTable::new(
+                &frequencies(&rope),
+                batch.max_len(),
+                rope.style == RopeStyle::Interleaved,
+            )),
+            _ => None,
+        };
+        Self { cfg, weights, batch, rope, offsets, reads }
+    }
+
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        self.batch
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &Config {
+        self.cfg
+    }
+
+    /// First batch row of each example, and the number of rows at the end.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// Checks and resolves a plan.
+    pub fn compile(&self, plan: &Plan) -> Result<Compiled> {
+        compile(plan, self.cfg, self.batch)
+    }
+
+    /// What a base run must keep so that a plan with `edit` can start from it.
+    pub fn keep_for(&self, edit: &Edit) -> Keep {
+        let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {
+            Stage::Pre | Stage::Attn => Keep::PRE,
+            Stage::Z | Stage::Mid => Keep::PRE | Keep::Z,
+            Stage::Mlp => Keep::PRE | Keep::MID,
+            Stage::Out => Keep::PRE | Keep::MID | Keep::MLP,
+        };
+        let parallel = if self.cfg.block == Block::Parallel { Keep::MLP } else { Keep::NONE };
+        let reuse = if edit.positions != Positions::All && self.cfg.causal { Keep::KV } else { Keep::NONE };
+        keep | parallel | reuse
+    }
+
+    /// Runs `plan` over the whole batch from the embedding, keeps `keep` of it, and judges it. With `full`, every
+    /// position goes through the last layer (needed for means over positions).
+    pub fn base(
+        &self,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        keep: Keep,
+        full: bool,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
+        if plan.freeze_norm {
+            return Err(Error::plan("a base run has no other run whose norm scales it could freeze"));
+        }
+        check_captured_keys(plan, keep)?;
+        let lanes = self.fresh_lanes();
+        let blocks = lanes::chunks(&lanes, self.rows_per_chunk(self.offsets[self.batch.len()]));
+        let plans = [plan];
+        let ctx = self.context(sources, &plans, &[], &[]);
+        let results: Vec<(Acts<T>, Vec<f64>)> = blocks
+            .par_iter()
+            .map(|block| {
+                let lens: Vec<usize> =
+                    block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
+                let kept = Acts::new(self.cfg, keep, block[0].example, &lens);
+                let chunk = Chunk::new(&ctx, block, true, full).keeping(keep, kept);
+                self.finish_block(&ctx, chunk, block, judge)
+            })
+            .collect::<Result<_>>()?;
+        Ok(self.assemble(plan, keep, results))
+    }
+
+    /// The run of `plan`, starting from `base` where the two differ; keeps what `base` keeps.
+    pub fn rebase(
+        &self,
+        base: &Base<T>,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
+        check_captured_keys(plan, base.keep)?;
+        let keep = base.keep;
+        let plans = [plan];
+        let ctx = self.context(sources, &plans, &base.acts, &base.block_of);
+        let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, &plans, &self.reads);
+        let mut by_example = lanes;
+        by_example.sort_by_key(|l| l.example);
+        let blocks: Vec<Vec<Lane>> =
+            base.acts.iter().map(|a| by_example[a.first..a.first + a.len()].to_vec()).collect();
+        let results: Vec<(Acts<T>, Vec<f64>)> = blocks
+            .into_par_iter()
+            .zip(base.acts.par_iter())
+            .map(|(mut block, acts)| {
+                let first = block.iter().map(|l| l.join).min().unwrap_or((self.cfg.n_layers, JoinAt::Pre));
+                // whole rows from the first join on, so that everything after it is kept for every position
+                for lane in &mut block {
+                    lane.join = first;
+                    lane.start = 0;
+                }
+                let mut kept = acts.clone();
+                forward::own_layers(&mut kept, first.0, self.cfg, keep);
+                let chunk = Chunk::new(&ctx, &block, false, false).keeping(keep, kept);
+                self.finish_block(&ctx, chunk, &block, judge)
+            })
+            .collect::<Result<_>>()?;
+        Ok(self.assemble(plan, keep, results))
+    }
+
+    /// Judges every plan on every example: `[plans, total reads, judge width]`. Plans start from `base` where they
+    /// differ from its plan; they must read the same side.
+    pub fn variants(
+        &self,
+        base: &Base<T>,
+        plans: &[&Compiled],
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Vec<f64>> {
+        if let Some(plan) = plans.iter().find(|p| p.side != base.plan.side) {
+            return Err(Error::plan(format!(
+                "a plan on the {:?} text cannot start from a {:?} run",
+                plan.side, base.plan.side
+            )));
+        }
+        if plans.iter().any(|p| p.freeze_norm != plans[0].freeze_norm) {
+            return Err(Error::plan("plans with and without frozen norms cannot share one call"));
+        }
+        let ctx = self.context(sources, plans, &base.acts, &base.block_of);
+        let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, plans, &self.reads);
+        let total: usize = lanes.iter().map(Lane::len).sum();
+        let chunks = lanes::chunks(&lanes, self.rows_per_chunk(total));
+        let results: Vec<Vec<(Lane, Vec<f64>)>> = chunks
+            .par_iter()
+            .map(|chunk| {
+                let (x, map, _) = Chunk::new(&ctx, chunk, false, false).run()?;
+                let mut out = Vec::with_capacity(chunk.len());
+                readout::read_out(&ctx, chunk, &map, &x, judge, |i, v| out.push((chunk[i], v)))?;
+                Ok(out)
+            })
+            .collect::<Result<_>>()?;
+        let (starts, reads) = self.read_starts();
+        let width = judge.width();
+        let mut values = vec![0.0; plans.len() * reads * width];
+        for (lane, v) in results.into_iter().flatten() {
+            let start = (lane.plan * reads + starts[lane.example]) * width;
+            values[start..start + v.len()].copy_from_slice(&v);
+        }
+        Ok(values)
+    }
+
+    /// First read of each example among all reads, and their number.
+    fn read_starts(&self) -> (Vec<usize>, usize) {
+        let mut starts = Vec::with_capacity(self.reads.len());
+        let mut n = 0;
+        for reads in &self.reads {
+            starts.push(n);
+            n += reads.len();
+        }
+        (starts, n)
+    }
+
+    fn context<'a>(
+        &'a self,
+        sources: &'a Sources<T>,
+        plans: &'a [&'a Compiled],
+        base: &'a [Acts<T>],
+        block_of: &'a [usize],
+    ) -> Context<'a, T> {
+        Context {
+            cfg: self.cfg,
+            weights: self.weights,
+            rope: self.rope.as_ref(),
+            batch: self.batch,
+            offsets: &self.offsets,
+            sources,
+            plans,
+            base,
+            block_of,
+            reads: &self.reads,
+        }
+    }
+
+    fn fresh_lanes(&self) -> Vec<Lane> {
+        let rows = self.batch.rows().iter().enumerate();
+        rows.map(|(example, row)| Lane {
+            join: (0, JoinAt::Pre),
+            plan: 0,
+            example,
+            start: 0,
+            end: row.clean.len(),
+        })
+        .collect()
+    }
+
+    /// Chunks small enough that every thread has work.
+    fn rows_per_chunk(&self, total: usize) -> usize {
+        let threads = rayon::current_num_threads().max(1);
+        if total >= 4 * CHUNK_ROWS * threads {
+            return CHUNK_ROWS;
+        }
+        let parts = threads * total.div_ceil(CHUNK_ROWS * threads).max(1);
+        total.div_ceil(parts).max(1)
+    }
+
+    fn finish_block(
+        &self,
+        ctx: &Context<'_, T>,
+        chunk: Chunk<'_, T>,
+        block: &[Lane],
+        judge: &dyn Judge<T>,
+    ) -> Result<(Acts<T>, Vec<f64>)> {
+        let (x, map, kept) = chunk.run()?;
+        let mut values = Vec::new();
+        readout::read_out(ctx, block, &map, &x, judge, |_, v| values.extend(v))?;
+        let kept = kept.ok_or_else(|| Error::plan("internal: nothing was kept"))?;
+        Ok((kept, values))
+    }
+
+    fn assemble(&self, plan: &Compiled, keep: Keep, results: Vec<(Acts<T>, Vec<f64>)>) -> Base<T> {
+        let mut block_of = vec![0; self.batch.len()];
+        let mut values = Vec::new();
+        let mut acts = Vec::with_capacity(results.len());
+        for (b, (block, v)) in results.into_iter().enumerate() {
+            block_of[block.first..block.first + block.len()].fill(b);
+            acts.push(block);
+            values.extend(v);
+        }
+        Base { plan: plan.clone(), acts: Arc::new(acts), values, keep, block_of }
+    }
+}
+
+/// Edited keys and values are not kept, so a run that keeps keys and values may not edit them.
+fn check_captured_keys(plan: &Compiled, keep: Keep) -> Result<()> {
+    let edits = plan.steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }));
+    if edits && keep.has(Keep::KV) {
+        return Err(Error::plan("a base run that edits keys or values cannot keep them"));
+    }
+    Ok(())
+}
+
+/// Angle of pair `i` at position 1, after rescaling.
+pub(crate) fn frequencies(rope: &crate::config::Rope) -> Vec<f64> {
+    let n = rope.rot_dim as f64;
+    let plain = (0..rope.rot_dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / n));
+    match rope.scaling {
+        RopeScaling::None => plain.collect(),
+        RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => plain
+            .map(|f| {
+                let wavelength = 2.0 * std::f64::consts::PI / f;
+                let blend =
+                    (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let blend = blend.clamp(0.0, 1.0);
+                (1.0 - blend) * f / factor + blend * f
+            })
+            .collect(),
+    }
+}
