@@ -24,6 +24,24 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A model cannot be found, or its parts do not fit together.
+    #[error("model {name}: {message}")]
+    Model {
+        /// The model as the user named it.
+        name: String,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A text or token ids that the tokenizer cannot handle.
+    #[error("tokenizer: {message}")]
+    Text {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// A row of the data does not fit.
     #[error("row {row}: {message}")]
     Row {
@@ -56,12 +74,45 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::File { hint, .. } | Self::Row { hint, .. } | Self::Plan { hint, .. } => hint.as_deref(),
+            Self::File { hint, .. }
+            | Self::Model { hint, .. }
+            | Self::Text { hint, .. }
+            | Self::Row { hint, .. }
+            | Self::Plan { hint, .. } => hint.as_deref(),
             Self::Read { .. } => None,
             Self::NotFinite { .. } => Some(
                 "the weights or the input are damaged, or the ablation scale is too large; try --dtype f64",
             ),
         }
+    }
+
+    /// A [`Error::File`] without hint.
+    pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::File { path: path.into(), message: message.into(), hint: None }
+    }
+
+    /// A [`Error::Model`] without hint.
+    pub fn model(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Model { name: name.into(), message: message.into(), hint: None }
+    }
+
+    /// A [`Error::Text`] without hint.
+    pub fn text(message: impl Into<String>) -> Self {
+        Self::Text { message: message.into(), hint: None }
+    }
+
+    /// The error with this hint, where its kind carries one.
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        match &mut self {
+            Self::File { hint, .. }
+            | Self::Model { hint, .. }
+            | Self::Text { hint, .. }
+            | Self::Row { hint, .. }
+            | Self::Plan { hint, .. } => *hint = Some(text.into()),
+            Self::Read { .. } | Self::NotFinite { .. } => {}
+        }
+        self
     }
 
     /// A [`Error::Plan`] without hint.
