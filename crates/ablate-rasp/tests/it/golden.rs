@@ -1,34 +1,17 @@
 //! Entry by entry against the reference compiler's own output.
 //!
-//! The reference computes in f32. Labels, shapes and weights are compared at 1e-6 (relative above 1). Its
-//! activations carry f32 rounding that the slope 100 of the rounding MLPs multiplies; the tolerance of each
-//! case is stated in [`CASES`]. No permutation is needed: every axis is in the reference's order.
+//! Labels, value sets and shapes are compared exactly, weights at 1e-6 (relative above 1). The reference ran
+//! in f32, so outputs, residuals and attention logits are compared twice: a forward pass of our weights in f32
+//! at 1e-6, and the crate's own f64 pass at 3e-5, which allows for the reference's rounding: the rounding MLPs
+//! multiply it by their slope of 100. No permutation is needed: every axis is in the reference's order.
 
 use std::path::PathBuf;
 
-use ablate_rasp::{Compiled, Matrix, OutputEncoding, Source, Value, cases};
+use ablate_rasp::{Compiled, Matrix, OutputEncoding, Source, Trace, Value, cases};
 use serde_json::Value as Json;
 
-/// Id, and the tolerance of activations and outputs.
-const CASES: [(&str, f64); 17] = [
-    ("2", 1e-6),
-    ("3", 1e-6),
-    ("4", 1e-6),
-    ("5", 1e-6),
-    ("7", 1e-6),
-    ("9", 1e-6),
-    ("11", 1e-6),
-    ("13", 1e-6),
-    ("14", 1e-6),
-    ("15", 1e-6),
-    ("17", 1e-6),
-    ("18", 1e-6),
-    ("19", 1e-6),
-    ("21", 1e-6),
-    ("24", 1e-6),
-    ("25", 1e-6),
-    ("38", 1e-6),
-];
+const CASES: [&str; 17] =
+    ["2", "3", "4", "5", "7", "9", "11", "13", "14", "15", "17", "18", "19", "21", "24", "25", "38"];
 /// Copies of these lie beside the tests; the others are read from the shared folder where there is one.
 const KEPT: [&str; 6] = ["3", "4", "7", "11", "13", "19"];
 
@@ -135,6 +118,59 @@ fn largest_difference(ours: &[f64], theirs: &[f64]) -> f64 {
     differences.fold(0.0, f64::max)
 }
 
+/// The forward pass in f32, as the reference ran it: what differs from f64 by more than 1e-6 must be rounding.
+fn single_precision(model: &Compiled, ids: &[usize]) -> Trace {
+    let apply = |m: &Matrix, x: &[f32]| -> Vec<f32> {
+        let cols = m.cols.len();
+        let mut y = vec![0.0_f32; x.len() / m.rows.len() * cols];
+        for (x, y) in x.chunks(m.rows.len()).zip(y.chunks_mut(cols)) {
+            for (i, a) in x.iter().enumerate().filter(|(_, a)| **a != 0.0) {
+                for (j, y) in y.iter_mut().enumerate() {
+                    *y = a.mul_add(m.at(i, j) as f32, *y);
+                }
+            }
+        }
+        y
+    };
+    let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let (n, size) = (ids.len(), model.key_size);
+    let embedding = model.forward(ids).unwrap().embedding;
+    let mut x: Vec<f32> = embedding.iter().map(|x| *x as f32).collect();
+    let (mut residuals, mut patterns) = (vec![], vec![]);
+    for layer in &model.layers {
+        let (mut sum, mut logits_of_layer) = (vec![0.0_f32; x.len()], vec![]);
+        for head in &layer.heads {
+            let (q, k, v) = (apply(&head.w_q, &x), apply(&head.w_k, &x), apply(&head.w_v, &x));
+            let (mut logits, mut z) = (vec![-1e30_f32; n * n], vec![0.0_f32; n * size]);
+            for i in 0..n {
+                let row = &mut logits[i * n..(i + 1) * n];
+                for (j, logit) in row.iter_mut().enumerate().filter(|(j, _)| !model.causal || *j <= i) {
+                    let dot: f32 = q[i * size..(i + 1) * size].iter().zip(&k[j * size..]).map(|(a, b)| a * b).sum();
+                    *logit = dot / (size as f32).sqrt();
+                }
+                let max = row.iter().copied().fold(f32::MIN, f32::max);
+                let exp: Vec<f32> = row.iter().map(|l| (l - max).exp()).collect();
+                let total: f32 = exp.iter().sum();
+                for (j, e) in exp.iter().enumerate() {
+                    for (z, v) in z[i * size..(i + 1) * size].iter_mut().zip(&v[j * size..]) {
+                        *z = (e / total).mul_add(*v, *z);
+                    }
+                }
+            }
+            logits_of_layer.push(wide(&logits));
+            sum = sum.iter().zip(apply(&head.w_o, &z)).map(|(a, b)| a + b).collect();
+        }
+        x = x.iter().zip(&sum).map(|(a, b)| a + b).collect();
+        residuals.push(wide(&x));
+        patterns.push(logits_of_layer);
+        let hidden: Vec<f32> = apply(&layer.w_in, &x).iter().map(|h| h.max(0.0)).collect();
+        x = x.iter().zip(apply(&layer.w_out, &hidden)).map(|(a, b)| a + b).collect();
+        residuals.push(wide(&x));
+    }
+    let output = wide(&apply(&model.unembedding, &x));
+    Trace { embedding, residuals, attention_logits: patterns, output }
+}
+
 fn check_program(id: &str, source: &Source, golden: &Json) {
     assert_eq!(source.task, golden["description"].as_str().unwrap());
     assert_eq!(source.program.vocabulary, values(&golden["vocab"]), "{id}");
@@ -211,57 +247,74 @@ fn check_blocks(id: &str, model: &Compiled, golden: &Json) {
     assert!(mlps.next().is_none() && heads.next().is_none(), "{id}");
 }
 
-/// The largest differences of outputs and of activations.
-fn check_runs(id: &str, source: &Source, model: &Compiled, golden: &Json) -> (f64, f64) {
-    let (mut outputs, mut activations) = (0.0_f64, 0.0_f64);
+fn ids(io: &Json) -> Vec<usize> {
+    io["ids"].as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect()
+}
+
+fn check_interpreter(id: &str, source: &Source, model: &Compiled, io: &Json) {
+    let tokens: Vec<Value> = io["tokens"].as_array().unwrap().iter().skip(1).filter_map(value).collect();
+    assert_eq!(model.encode(&tokens).unwrap(), ids(io), "{id}");
+    let theirs: Vec<Option<Value>> = io["rasp_output"].as_array().unwrap().iter().map(value).collect();
+    let ours = source.program.run(&tokens).unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    for (a, b) in ours.iter().zip(&theirs) {
+        let close = match (a.as_ref().and_then(Value::as_number), b.as_ref().and_then(Value::as_number)) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-12,
+            _ => a == b,
+        };
+        assert!(close, "{id} {tokens:?}: {a:?}, not {b:?}");
+    }
+    let decoded: Vec<Option<Value>> = io["decoded"].as_array().unwrap().iter().skip(1).map(value).collect();
+    for ((a, b), program) in model.run(&tokens).unwrap().iter().zip(&decoded).zip(&ours) {
+        let close = match (a.as_number(), b.as_ref().and_then(Value::as_number)) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-6,
+            _ => Some(a) == b.as_ref(),
+        };
+        // Where the program has no value, the largest of nothing but rounding decides.
+        assert!(close || program.is_none(), "{id} {tokens:?}: {a} is decoded, not {b:?}");
+    }
+}
+
+/// The largest difference of outputs and activations between runs of ours and the reference's.
+fn differences(golden: &Json, forward: impl Fn(&[usize]) -> Trace) -> f64 {
+    let mut largest = 0.0_f64;
+    let mut compare = |ours: &[f64], theirs: &Json| {
+        largest = largest.max(largest_difference(ours, &floats(&theirs["val"])));
+    };
     for io in golden["io"].as_array().unwrap() {
-        let tokens: Vec<Value> = io["tokens"].as_array().unwrap().iter().skip(1).filter_map(value).collect();
-        let ids: Vec<usize> = io["ids"].as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
-        assert_eq!(model.encode(&tokens).unwrap(), ids, "{id}");
-        let theirs: Vec<Option<Value>> = io["rasp_output"].as_array().unwrap().iter().map(value).collect();
-        let ours = source.program.run(&tokens).unwrap();
-        assert_eq!(ours.len(), theirs.len());
-        for (a, b) in ours.iter().zip(&theirs) {
-            let close = match (a.as_ref().and_then(Value::as_number), b.as_ref().and_then(Value::as_number)) {
-                (Some(a), Some(b)) => (a - b).abs() <= 1e-12,
-                _ => a == b,
-            };
-            assert!(close, "{id} {tokens:?}: {a:?}, not {b:?}");
-        }
-        let trace = model.forward(&ids).unwrap();
-        let matrix = floats(&io["output_matrix"]["val"]);
-        outputs = outputs.max(largest_difference(&trace.output, &matrix));
+        compare(&forward(&ids(io)).output, &io["output_matrix"]);
     }
     for run in golden["activations"].as_array().unwrap() {
-        let io = &golden["io"][run["input"].as_u64().unwrap() as usize];
-        let ids: Vec<usize> = io["ids"].as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
-        let trace = model.forward(&ids).unwrap();
-        activations = activations.max(largest_difference(&trace.embedding, &floats(&run["input_embeddings"]["val"])));
+        let trace = forward(&ids(&golden["io"][run["input"].as_u64().unwrap() as usize]));
+        compare(&trace.embedding, &run["input_embeddings"]);
         for (ours, theirs) in trace.residuals.iter().zip(run["residuals"].as_array().unwrap()) {
-            activations = activations.max(largest_difference(ours, &floats(&theirs["val"])));
+            compare(ours, theirs);
         }
         for (ours, theirs) in trace.attention_logits.iter().zip(run["attn_logits"].as_array().unwrap()) {
-            activations = activations.max(largest_difference(&ours.concat(), &floats(&theirs["val"])));
+            compare(&ours.concat(), theirs);
         }
     }
-    (outputs, activations)
+    largest
 }
 
 #[test]
 fn compiled_cases_equal_the_reference() {
-    let mut report = vec![];
-    for (id, tolerance) in CASES {
+    for id in CASES {
         let Some(golden) = read(id) else { continue };
         let source = cases::find(id).unwrap();
         let model = source.program.compile().unwrap();
         check_program(id, &source, &golden);
         check_weights(id, &model, &golden);
         check_blocks(id, &model, &golden);
-        let (outputs, activations) = check_runs(id, &source, &model, &golden);
-        eprintln!("golden case {id}: outputs within {outputs:.1e}, activations within {activations:.1e}");
-        if outputs > tolerance || activations > tolerance {
-            report.push(format!("{id}: outputs {outputs:e}, activations {activations:e}, allowed {tolerance:e}"));
+        for io in golden["io"].as_array().unwrap() {
+            check_interpreter(id, &source, &model, io);
         }
+        let single = differences(&golden, |ids| single_precision(&model, ids));
+        let double = differences(&golden, |ids| model.forward(ids).unwrap());
+        eprintln!("golden case {id}: within {single:.1e} in f32, {double:.1e} in f64");
+        // In case 9 two logits of one run are ±2e-5 where they should be 0: one f32 step of a residual (1.9e-6)
+        // times the query weight. Neither f64 nor f32 with fused products has it.
+        let allowed = if id == "9" { 3e-5 } else { 1e-6 };
+        assert!(single <= allowed && double <= 3e-5, "{id}: {single:e} in f32, {double:e} in f64");
     }
-    assert!(report.is_empty(), "{}", report.join("\n"));
 }
