@@ -51,7 +51,7 @@ impl Dataset {
     /// Reads the content of a data set file; `path` is for error messages and, without `format`, for [`Format::of`].
     pub fn parse(path: &Path, bytes: &[u8], format: Option<Format>) -> Result<Self> {
         let text = std::str::from_utf8(bytes).map_err(|e| {
-            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            let line = bytes[..e.valid_up_to()].split(|&b| b == b'\n').count();
             Place { path, at: Some(At::Line(line)) }.error(None, "not UTF-8 text", "data sets are text: JSON lines, JSON or CSV")
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
