@@ -16,11 +16,10 @@ impl Circuit {
         let reached = reached_from_input(graph, kept);
         let reaches = reaches_logits(graph, kept);
         let mut pruned = EdgeSet::new(graph.n_edges());
-        for edge in kept {
-            let (sender, reader) = graph.ends(edge);
-            if reached[sender.index()] && feeds_any(graph, graph.reader(reader), &reaches) {
-                pruned.insert(edge);
-            }
+        let feeding = graph.reader_ids().filter(|id| feeds_any(graph, graph.reader(*id), &reaches));
+        for reader in feeding {
+            let live = graph.in_edges(reader).zip(&reached).filter(|(_, live)| **live);
+            pruned.extend(live.map(|(edge, _)| edge).filter(|edge| kept.contains(*edge)));
         }
         Self::of_edges(graph, pruned)
     }

@@ -133,3 +133,49 @@ pub(crate) fn same_length<A, B>(what: &str, a: &[A], b: &[B]) -> Result<()> {
     }
     Err(Error::LengthMismatch { what: what.into(), left: a.len(), right: b.len() })
 }
+
+/// Kendall's tau-b, in O(n log n). Undefined when one list is constant.
+pub fn kendall(a: &[f64], b: &[f64]) -> Result<f64> {
+    same_length("rank correlation", a, b)?;
+    // ranks make equal values equal and order total, whatever the signs of zeros
+    let (ra, rb) = (ranks(a), ranks(b));
+    let mut order: Vec<usize> = (0..a.len()).collect();
+    order.sort_by(|&i, &j| ra[i].total_cmp(&ra[j]).then(rb[i].total_cmp(&rb[j])));
+    let pairs = |n: f64| n * (n - 1.0) / 2.0;
+    let tied = |same: &dyn Fn(usize, usize) -> bool, order: &[usize]| -> f64 {
+        order.chunk_by(|&i, &j| same(i, j)).map(|group| pairs(group.len() as f64)).sum()
+    };
+    let ties_a = tied(&|i, j| ra[i] == ra[j], &order);
+    let ties_both = tied(&|i, j| ra[i] == ra[j] && rb[i] == rb[j], &order);
+    let mut by_b: Vec<f64> = order.iter().map(|&i| rb[i]).collect();
+    let swaps = sort_counting(&mut by_b);
+    let ties_b: f64 = by_b.chunk_by(|x, y| x == y).map(|group| pairs(group.len() as f64)).sum();
+    let all = pairs(a.len() as f64);
+    let scale = ((all - ties_a) * (all - ties_b)).sqrt();
+    if scale == 0.0 || a.is_empty() {
+        return Err(Error::Undefined { what: "correlation", why: "all values are equal".into() });
+    }
+    Ok((all - ties_a - ties_b + ties_both - 2.0 * swaps as f64) / scale)
+}
+
+/// Sorts by merging; counts the pairs that were in the wrong order.
+fn sort_counting(values: &mut [f64]) -> u64 {
+    let middle = values.len() / 2;
+    if middle == 0 {
+        return 0;
+    }
+    let mut swaps = sort_counting(&mut values[..middle]) + sort_counting(&mut values[middle..]);
+    let (left, right) = (values[..middle].to_vec(), values[middle..].to_vec());
+    let (mut i, mut j) = (0, 0);
+    for place in values.iter_mut() {
+        if j == right.len() || i < left.len() && left[i] <= right[j] {
+            *place = left[i];
+            i += 1;
+        } else {
+            *place = right[j];
+            j += 1;
+            swaps += (left.len() - i) as u64;
+        }
+    }
+    swaps
+}

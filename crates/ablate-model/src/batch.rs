@@ -49,7 +49,9 @@ impl Batch {
         if rows.is_empty() {
             return Err(Error::Plan {
                 message: "the data set has no rows".into(),
-                hint: Some("every row may have been rejected: see the counts printed when it was made".into()),
+                hint: Some(
+                    "every row may have been rejected: see the counts printed when it was made".into(),
+                ),
             });
         }
         for (i, row) in rows.iter().enumerate() {

@@ -58,7 +58,9 @@ impl Error {
         match self {
             Self::File { hint, .. } | Self::Row { hint, .. } | Self::Plan { hint, .. } => hint.as_deref(),
             Self::Read { .. } => None,
-            Self::NotFinite { .. } => Some("the weights or the input are damaged, or the ablation scale is too large; try --dtype f64"),
+            Self::NotFinite { .. } => Some(
+                "the weights or the input are damaged, or the ablation scale is too large; try --dtype f64",
+            ),
         }
     }
 

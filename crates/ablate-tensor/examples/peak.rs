@@ -3,7 +3,11 @@ use ablate_tensor::{Into, Matrix, linear};
 use std::time::Instant;
 
 fn run(m: usize, k: usize, n: usize, transposed: bool, threads: usize) -> f64 {
-    let w = Matrix::row_major(vec![0.01f32; k * n], if transposed { n } else { k }, if transposed { k } else { n });
+    let w = Matrix::row_major(
+        vec![0.01f32; k * n],
+        if transposed { n } else { k },
+        if transposed { k } else { n },
+    );
     let w = if transposed { w.transposed() } else { w };
     let reps = (4e10 / (2.0 * (m * k * n) as f64)).max(2.0) as usize;
     let t = Instant::now();
@@ -23,9 +27,20 @@ fn run(m: usize, k: usize, n: usize, transposed: bool, threads: usize) -> f64 {
 
 #[allow(clippy::print_stdout)]
 fn main() {
-    for (m, k, n) in [(100, 768, 768), (400, 768, 768), (400, 768, 3072), (400, 3072, 768), (800, 768, 2304), (400, 576, 1536)] {
+    for (m, k, n) in [
+        (100, 768, 768),
+        (400, 768, 768),
+        (400, 768, 3072),
+        (400, 3072, 768),
+        (800, 768, 2304),
+        (400, 576, 1536),
+    ] {
         for tr in [false, true] {
-            println!("[{m},{k}]x[{k},{n}] transposed={tr}: 1 thread {:.0}  2 threads {:.0} GFLOP/s", run(m, k, n, tr, 1), run(m, k, n, tr, 2));
+            println!(
+                "[{m},{k}]x[{k},{n}] transposed={tr}: 1 thread {:.0}  2 threads {:.0} GFLOP/s",
+                run(m, k, n, tr, 1),
+                run(m, k, n, tr, 2)
+            );
         }
     }
 }

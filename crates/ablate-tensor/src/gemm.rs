@@ -45,7 +45,11 @@ impl<'a, T> View<'a, T> {
     /// The transposed view.
     #[must_use]
     pub fn t(self) -> Self {
-        Self { data: self.data, shape: [self.shape[1], self.shape[0]], strides: [self.strides[1], self.strides[0]] }
+        Self {
+            data: self.data,
+            shape: [self.shape[1], self.shape[0]],
+            strides: [self.strides[1], self.strides[0]],
+        }
     }
 }
 

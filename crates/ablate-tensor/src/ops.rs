@@ -116,7 +116,15 @@ fn row_scale<T: Real>(x: &[T], centre: Centre, eps: T) -> (T, T) {
 
 /// Normalises each row of `x` (`[rows, w.len()]`) into `out`: `(x - mean)/scale · w + b`. Writes each row's scale into
 /// `scales` when given; reads it from there instead of computing it when `frozen`.
-pub fn norm<T: Real>(x: &[T], w: &[T], b: Option<&[T]>, centre: Centre, eps: T, out: &mut [T], mut scales: Option<(&mut [T], bool)>) {
+pub fn norm<T: Real>(
+    x: &[T],
+    w: &[T],
+    b: Option<&[T]>,
+    centre: Centre,
+    eps: T,
+    out: &mut [T],
+    mut scales: Option<(&mut [T], bool)>,
+) {
     let d = w.len();
     simd(|| {
         for (i, (x, out)) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).enumerate() {
@@ -147,19 +155,26 @@ pub fn norm<T: Real>(x: &[T], w: &[T], b: Option<&[T]>, centre: Centre, eps: T, 
 
 /// Gradient of [`norm`] with respect to its input, added to `dx`: given `dout` `[rows, d]`, the input `x` and the
 /// scales of the forward pass; with `frozen` the scale is a constant.
-pub fn norm_backward<T: Real>(x: &[T], w: &[T], centre: Centre, scales: &[T], frozen: bool, dout: &[T], dx: &mut [T]) {
+pub fn norm_backward<T: Real>(
+    x: &[T],
+    w: &[T],
+    centre: Centre,
+    scales: &[T],
+    frozen: bool,
+    dout: &[T],
+    dx: &mut [T],
+) {
     let d = w.len();
     let n = T::of(d as f64);
     simd(|| {
-        for (i, ((x, dout), dx)) in x.chunks_exact(d).zip(dout.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).enumerate() {
+        for (i, ((x, dout), dx)) in
+            x.chunks_exact(d).zip(dout.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).enumerate()
+        {
             let inv = T::ONE / scales[i];
             let mean = if centre == Centre::Mean { sum_by(d, |j| x[j]) / n } else { T::ZERO };
             let g_mean = if centre == Centre::Mean { sum_by(d, |j| dout[j] * w[j]) / n } else { T::ZERO };
-            let g_x = if frozen {
-                T::ZERO
-            } else {
-                sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv
-            };
+            let g_x =
+                if frozen { T::ZERO } else { sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv };
             for j in 0..d {
                 dx[j] += inv * (dout[j] * w[j] - g_mean - (x[j] - mean) * g_x);
             }
@@ -310,4 +325,11 @@ pub fn activate_gated_backward<T: Real>(act: Act, gate: &[T], up: &[T], dout: &m
 /// `x = cap·tanh(x/cap)`.
 pub fn soft_cap<T: Real>(cap: T, x: &mut [T]) {
     simd(|| each(x, |x| cap * (x / cap).th()));
+}
+
+/// `Σ a[i]·(b[i] - shift)`.
+pub fn dot_shifted<T: Real>(a: &[T], b: &[T], shift: T) -> T {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    simd(|| sum_by(n, |i| a[i] * (b[i] - shift)))
 }

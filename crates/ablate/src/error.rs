@@ -63,6 +63,12 @@ pub enum Error {
         /// Which names are known, nearest first.
         hint: String,
     },
+    /// The run was stopped from outside.
+    #[error("stopped{}", finished.map_or(String::new(), |n| format!("; {n} finished variants are kept")))]
+    Stopped {
+        /// Variants in the journal, where there is one.
+        finished: Option<usize>,
+    },
     /// An argument that cannot be right.
     #[error("{message}")]
     Argument {
@@ -102,14 +108,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Model(e) => e.hint().map(Into::into),
-            Self::Graph(e) => e.hint(),
-            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.clone(),
-            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.clone()),
-            Self::Read { .. } => Some("check the path and that you may read it".into()),
-            Self::Write { .. } => Some("check that the folder exists, that you may write to it and that the disk is not full".into()),
-        }
+        let fixed = match self {
+            Self::Graph(e) => return e.hint(),
+            Self::Model(e) => e.hint(),
+            Self::Data { hint, .. } | Self::Row { hint, .. } | Self::Argument { hint, .. } => hint.as_deref(),
+            Self::Unknown { hint, .. } | Self::TooFew { hint, .. } => Some(hint.as_str()),
+            Self::Stopped { finished } => finished.map(|_| "run the same command again to go on from there"),
+            Self::Read { .. } => Some("check the path and that you may read it"),
+            Self::Write { .. } => {
+                Some("check that the folder exists, that you may write to it and that the disk is not full")
+            }
+        };
+        fixed.map(str::to_owned)
     }
 
     /// An [`Error::Argument`] with a hint.
@@ -118,10 +128,18 @@ impl Error {
     }
 
     /// An [`Error::Unknown`] whose hint lists the known names, nearest first.
-    pub fn unknown<'a>(kind: impl Into<String>, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn unknown<'a>(
+        kind: impl Into<String>,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let mut known: Vec<&str> = known.into_iter().collect();
         known.sort_by_key(|k| distance(name, k));
-        let hint = if known.is_empty() { "there are none".into() } else { format!("known, nearest first: {}", known.join(", ")) };
+        let hint = if known.is_empty() {
+            "there are none".into()
+        } else {
+            format!("known, nearest first: {}", known.join(", "))
+        };
         Self::Unknown { kind: kind.into(), name: name.into(), hint }
     }
 }

@@ -1,8 +1,23 @@
 //! Find, test and hand over circuits in transformer language models.
 
+pub mod ablation;
+pub mod curve;
 pub mod dataset;
+pub mod effects;
 pub mod error;
+pub mod grid;
+pub mod metric;
+pub mod prune;
+pub mod run;
+pub mod session;
 pub mod task;
 
+pub use ablate_graph as graph;
+pub use ablate_model as model;
+
+pub use ablation::Ablation;
 pub use dataset::{Dataset, Pair};
 pub use error::{Error, Result};
+pub use metric::Metric;
+pub use run::{Setup, Study};
+pub use session::{Journal, Observer, Session, Silent};

@@ -3,8 +3,13 @@
 
 mod circuit;
 mod common;
+mod compare;
+mod format;
 mod graph;
+mod mib;
 mod name;
 mod pattern;
+mod plan;
 mod scores;
+mod select;
 mod stats;

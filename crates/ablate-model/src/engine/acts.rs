@@ -184,18 +184,28 @@ impl<T: Real> Acts<T> {
             Site::Node(Node::Head { layer: l, head }) => {
                 layer(l).and_then(|a| get(&a.z, zw, head * dh, dh).map(|r| &a.z[r]))
             }
-            Site::Node(Node::Mlp { layer: l }) => layer(l).and_then(|a| get(&a.mlp, d, 0, d).map(|r| &a.mlp[r])),
-            Site::ResidPre { layer: l } if l == self.layers.len() => get(&self.last, d, 0, d).map(|r| &self.last[r]),
+            Site::Node(Node::Mlp { layer: l }) => {
+                layer(l).and_then(|a| get(&a.mlp, d, 0, d).map(|r| &a.mlp[r]))
+            }
+            Site::ResidPre { layer: l } if l == self.layers.len() => {
+                get(&self.last, d, 0, d).map(|r| &self.last[r])
+            }
             Site::ResidPre { layer: l } => layer(l).and_then(|a| get(&a.pre, d, 0, d).map(|r| &a.pre[r])),
             Site::ResidMid { layer: l } => layer(l).and_then(|a| get(&a.mid, d, 0, d).map(|r| &a.mid[r])),
-            Site::AttnOut { layer: l } => layer(l).and_then(|a| get(&a.attn_out, d, 0, d).map(|r| &a.attn_out[r])),
-            Site::MlpOut { layer: l } => layer(l).and_then(|a| get(&a.mlp_out, d, 0, d).map(|r| &a.mlp_out[r])),
+            Site::AttnOut { layer: l } => {
+                layer(l).and_then(|a| get(&a.attn_out, d, 0, d).map(|r| &a.attn_out[r]))
+            }
+            Site::MlpOut { layer: l } => {
+                layer(l).and_then(|a| get(&a.mlp_out, d, 0, d).map(|r| &a.mlp_out[r]))
+            }
             Site::Slot { layer: l, head, slot } => layer(l).and_then(|a| match slot {
                 Slot::Q => get(&a.q, zw, head * dh, dh).map(|r| &a.q[r]),
                 Slot::K => get(&a.k, kvw, cfg.kv_of(head) * dh, dh).map(|r| &a.k[r]),
                 Slot::V => get(&a.v, kvw, cfg.kv_of(head) * dh, dh).map(|r| &a.v[r]),
             }),
-            Site::Pattern { layer: l, head } => layer(l).and_then(|a| self.pattern_row(&a.pattern, head, row)),
+            Site::Pattern { layer: l, head } => {
+                layer(l).and_then(|a| self.pattern_row(&a.pattern, head, row))
+            }
             Site::Neuron { layer: l, neuron } => {
                 layer(l).and_then(|a| get(&a.neurons, cfg.d_mlp, neuron, 1).map(|r| &a.neurons[r]))
             }
@@ -223,7 +233,8 @@ pub(super) fn offsets(cfg: &Config, lens: &[usize]) -> (Vec<usize>, Vec<usize>) 
 }
 
 impl<T: Real> LayerActs<T> {
-    fn new(cfg: &Config, keep: Keep, rows: usize, patterns: usize) -> Self {
+    /// Room for what `keep` says.
+    pub(super) fn new(cfg: &Config, keep: Keep, rows: usize, patterns: usize) -> Self {
         let room = |flag: Keep, n: usize| if keep.has(flag) { vec![T::ZERO; n] } else { Vec::new() };
         let (d, zw, kvw) = (cfg.d_model, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
         Self {

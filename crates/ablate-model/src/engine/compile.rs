@@ -90,8 +90,13 @@ pub fn compile(plan: &Plan, cfg: &Config, batch: &Batch) -> Result<Compiled> {
         if !edit.scale.is_finite() {
             return Err(Error::plan(format!("{:?}: the scale {} is not finite", edit.site, edit.scale)));
         }
-        if let Some(other) = plan.edits[..i].iter().find(|e| e.site == edit.site && overlap(&e.positions, &edit.positions)) {
-            return Err(Error::plan(format!("{:?} is edited twice ({:?} and {:?})", edit.site, other.source, edit.source)));
+        if let Some(other) =
+            plan.edits[..i].iter().find(|e| e.site == edit.site && overlap(&e.positions, &edit.positions))
+        {
+            return Err(Error::plan(format!(
+                "{:?} is edited twice ({:?} and {:?})",
+                edit.site, other.source, edit.source
+            )));
         }
         let positions = resolve(&edit.positions, plan.side, batch)?;
         steps.push(Step { at, site: edit.site, positions, source: edit.source, scale: edit.scale });
@@ -110,25 +115,37 @@ fn overlap(a: &Positions, b: &Positions) -> bool {
 }
 
 /// Where `site` acts, or why it does not exist in this model.
-fn stage_of(site: Site, cfg: &Config) -> Result<At> {
-    let missing = |what: String| Err(Error::plan(format!("{what}: the model has {} layers, {} heads and {} neurons a layer", cfg.n_layers, cfg.n_heads, cfg.d_mlp)));
+pub(super) fn stage_of(site: Site, cfg: &Config) -> Result<At> {
+    let missing = |what: String| {
+        Err(Error::plan(format!(
+            "{what}: the model has {} layers, {} heads and {} neurons a layer",
+            cfg.n_layers, cfg.n_heads, cfg.d_mlp
+        )))
+    };
     let layer_ok = |l: usize| l < cfg.n_layers;
     let head_ok = |l: usize, h: usize| l < cfg.n_layers && h < cfg.n_heads;
     Ok(match site {
         Site::Node(Node::Input) => (0, Stage::Pre),
-        Site::Node(Node::Logits) => return Err(Error::plan("logits is a reader: it has no output to replace")),
+        Site::Node(Node::Logits) => {
+            return Err(Error::plan("logits is a reader: it has no output to replace"));
+        }
         Site::Node(Node::Head { layer, head }) if head_ok(layer, head) => (layer, Stage::Z),
         Site::Node(Node::Mlp { layer }) if layer_ok(layer) && cfg.d_mlp > 0 => (layer, Stage::Out),
         Site::ResidPre { layer } if layer <= cfg.n_layers => (layer, Stage::Pre),
         Site::ResidMid { .. } if cfg.block == Block::Parallel => {
             return Err(Error::Plan {
-                message: format!("{} has parallel blocks: there is no stream between attention and MLP", cfg.arch),
+                message: format!(
+                    "{} has parallel blocks: there is no stream between attention and MLP",
+                    cfg.arch
+                ),
                 hint: Some("use resid-pre, attn-out or mlp-out".into()),
             });
         }
         Site::ResidMid { layer } | Site::AttnOut { layer } if layer_ok(layer) => (layer, Stage::Mid),
         Site::MlpOut { layer } if layer_ok(layer) && cfg.d_mlp > 0 => (layer, Stage::Out),
-        Site::Slot { layer, head, .. } | Site::Pattern { layer, head } if head_ok(layer, head) => (layer, Stage::Attn),
+        Site::Slot { layer, head, .. } | Site::Pattern { layer, head } if head_ok(layer, head) => {
+            (layer, Stage::Attn)
+        }
         Site::Neuron { layer, neuron } if layer_ok(layer) && neuron < cfg.d_mlp => (layer, Stage::Mlp),
         Site::Edge(edge) => return missing(format!("{edge:?}: edges are run by mixed plans")),
         other => return missing(format!("{other:?} does not exist")),
@@ -141,12 +158,16 @@ fn resolve(positions: &Positions, side: Side, batch: &Batch) -> Result<Option<Ar
         Positions::All => return Ok(None),
         Positions::Last => rows.iter().map(|r| vec![r.clean.len() as u32 - 1]).collect(),
         Positions::At(at) => {
-            if let Some((i, r)) = rows.iter().enumerate().find(|(_, r)| at.iter().any(|&p| p >= r.clean.len())) {
+            if let Some((i, r)) =
+                rows.iter().enumerate().find(|(_, r)| at.iter().any(|&p| p >= r.clean.len()))
+            {
                 let p = at.iter().max().copied().unwrap_or(0);
                 return Err(Error::Row {
                     row: i,
                     message: format!("position {p} does not exist: the row has {} tokens", r.clean.len()),
-                    hint: Some("positions count from 0; use named positions for rows of different lengths".into()),
+                    hint: Some(
+                        "positions count from 0; use named positions for rows of different lengths".into(),
+                    ),
                 });
             }
             rows.iter().map(|_| at.iter().map(|&p| p as u32).collect()).collect()
@@ -164,7 +185,11 @@ fn resolve(positions: &Positions, side: Side, batch: &Batch) -> Result<Option<Ar
 }
 
 fn named(row: &crate::batch::Row, side: Side, name: &str, i: usize) -> Result<u32> {
-    let table = if side == Side::Corrupt && !row.corrupt_positions.is_empty() { &row.corrupt_positions } else { &row.positions };
+    let table = if side == Side::Corrupt && !row.corrupt_positions.is_empty() {
+        &row.corrupt_positions
+    } else {
+        &row.positions
+    };
     if let Some((_, p)) = table.iter().find(|(n, _)| n == name) {
         return Ok(*p as u32);
     }
@@ -175,6 +200,9 @@ fn named(row: &crate::batch::Row, side: Side, name: &str, i: usize) -> Result<u3
     Err(Error::Row {
         row: i,
         message: format!("there is no position named {name}"),
-        hint: Some(format!("known positions: {}", if known.is_empty() { "end".into() } else { known.join(", ") })),
+        hint: Some(format!(
+            "known positions: {}",
+            if known.is_empty() { "end".into() } else { known.join(", ") }
+        )),
     })
 }

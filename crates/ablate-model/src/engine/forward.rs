@@ -114,7 +114,12 @@ impl<'a, T: Real> Chunk<'a, T> {
         } else if layer + 1 == cfg.n_layers {
             self.compact(0);
         }
-        self.take(layer, JoinAt::Z, |acts, l| (&acts.layers[l].pre, &acts.layers[l].z), |b| (&mut b.x, &mut b.z))?;
+        self.take(
+            layer,
+            JoinAt::Z,
+            |acts, l| (&acts.layers[l].pre, &acts.layers[l].z),
+            |b| (&mut b.x, &mut b.z),
+        )?;
         let n_z = self.joined(layer, JoinAt::Z);
         self.attention_out(layer, n_z, w)?;
         self.take(layer, JoinAt::Mid, |acts, l| (&acts.layers[l].mid, &[]), |b| (&mut b.mid, &mut b.m))?;
@@ -126,7 +131,12 @@ impl<'a, T: Real> Chunk<'a, T> {
                 self.take_mlp(layer, n_pre..n_z)?;
             }
         }
-        self.take(layer, JoinAt::Out, |acts, l| (&acts.layers[l].mid, &acts.layers[l].mlp), |b| (&mut b.mid, &mut b.m))?;
+        self.take(
+            layer,
+            JoinAt::Out,
+            |acts, l| (&acts.layers[l].mid, &acts.layers[l].mlp),
+            |b| (&mut b.mid, &mut b.m),
+        )?;
         self.mlp_out(layer, self.joined(layer, JoinAt::Out), w)
     }
 
@@ -134,7 +144,12 @@ impl<'a, T: Real> Chunk<'a, T> {
 
     fn join_pre(&mut self, layer: usize) -> Result<()> {
         if !self.fresh {
-            return self.take(layer, JoinAt::Pre, |acts, l| (&acts.layers[l].pre, &[]), |b| (&mut b.x, &mut b.m));
+            return self.take(
+                layer,
+                JoinAt::Pre,
+                |acts, l| (&acts.layers[l].pre, &[]),
+                |b| (&mut b.x, &mut b.m),
+            );
         }
         if layer == 0 {
             let (d, ctx) = (self.ctx.cfg.d_model, self.ctx);
@@ -241,10 +256,16 @@ impl<'a, T: Real> Chunk<'a, T> {
         self.b.h.truncate(rows * d);
         project(&self.b.h, &w.q, &mut self.b.q);
         head_norm(cfg, w.q_norm.as_ref(), &mut self.b.q);
-        self.edit_rows(layer, Stage::Attn, 0..n_pre, |site| match site {
-            Site::Slot { head, slot: Slot::Q, .. } => Some((head * cfg.d_head, zw)),
-            _ => None,
-        }, |b| &mut b.q)?;
+        self.edit_rows(
+            layer,
+            Stage::Attn,
+            0..n_pre,
+            |site| match site {
+                Site::Slot { head, slot: Slot::Q, .. } => Some((head * cfg.d_head, zw)),
+                _ => None,
+            },
+            |b| &mut b.q,
+        )?;
         self.keep_rows(n_pre, zw, |b| &b.q, |a| &mut Arc::make_mut(&mut a.layers[layer]).q, Keep::Q);
         resize(&mut self.b.z, self.map.starts[n_pre] * zw);
         for i in 0..n_pre {
@@ -275,7 +296,8 @@ impl<'a, T: Real> Chunk<'a, T> {
         v.extend_from_slice(&self.b.v[own.start * kvw..own.end * kvw]);
         let steps = ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at((layer, Stage::Attn)));
         let mut kv_heads = cfg.n_kv_heads;
-        if cfg.grouped() && steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. })) {
+        if cfg.grouped() && steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }))
+        {
             k = spread(cfg, &k);
             v = spread(cfg, &v);
             kv_heads = cfg.n_heads;
@@ -313,10 +335,12 @@ impl<'a, T: Real> Chunk<'a, T> {
         };
         let at = &self.map.pos[rows.clone()];
         let mut pattern = vec![T::ZERO; at.len() * n_keys];
-        let (q, z) = (&self.b.q[rows.start * zw..rows.end * zw], &mut self.b.z[rows.start * zw..rows.end * zw]);
+        let (q, z) =
+            (&self.b.q[rows.start * zw..rows.end * zw], &mut self.b.z[rows.start * zw..rows.end * zw]);
         for head in 0..cfg.n_heads {
             attention.pattern(head, q, at, &k, n_keys, &mut pattern);
-            for step in steps.iter().filter(|s| matches!(s.site, Site::Pattern { head: h, .. } if h == head)) {
+            for step in steps.iter().filter(|s| matches!(s.site, Site::Pattern { head: h, .. } if h == head))
+            {
                 for (row, &p) in pattern.chunks_exact_mut(n_keys).zip(at) {
                     if step.hits(lane.example, p as usize) {
                         put(ctx, step, lane.example, p as usize, row)?;
@@ -324,7 +348,9 @@ impl<'a, T: Real> Chunk<'a, T> {
                 }
             }
             attention.mix(head, &pattern, &v, n_keys, z);
-            if self.keep.has(Keep::PATTERN) && let Some(kept) = &mut self.kept {
+            if self.keep.has(Keep::PATTERN)
+                && let Some(kept) = &mut self.kept
+            {
                 let local = lane.example - kept.first;
                 let len = kept.offsets[local + 1] - kept.offsets[local];
                 let start = kept.pattern_offsets[local] + head * len * len;
@@ -343,10 +369,16 @@ impl<'a, T: Real> Chunk<'a, T> {
         let (d, dh, zw) = (cfg.d_model, cfg.d_head, cfg.n_heads * cfg.d_head);
         let rows = self.map.starts[n];
         if n > 0 {
-            self.edit_rows(layer, Stage::Z, 0..n, |site| match site {
-                Site::Node(Node::Head { head, .. }) => Some((head * dh, zw)),
-                _ => None,
-            }, |b| &mut b.z)?;
+            self.edit_rows(
+                layer,
+                Stage::Z,
+                0..n,
+                |site| match site {
+                    Site::Node(Node::Head { head, .. }) => Some((head * dh, zw)),
+                    _ => None,
+                },
+                |b| &mut b.z,
+            )?;
             self.keep_rows(n, zw, |b| &b.z, |a| &mut Arc::make_mut(&mut a.layers[layer]).z, Keep::Z);
         }
         let total = self.map.pos.len();
@@ -361,17 +393,41 @@ impl<'a, T: Real> Chunk<'a, T> {
             ops::norm(out, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
             out.copy_from_slice(&normed);
         }
-        self.edit_rows(layer, Stage::Mid, 0..n, |site| matches!(site, Site::AttnOut { .. }).then_some((0, d)), |b| &mut b.mid)?;
-        self.keep_rows(n, d, |b| &b.mid, |a| &mut Arc::make_mut(&mut a.layers[layer]).attn_out, Keep::ATTN_OUT);
+        self.edit_rows(
+            layer,
+            Stage::Mid,
+            0..n,
+            |site| matches!(site, Site::AttnOut { .. }).then_some((0, d)),
+            |b| &mut b.mid,
+        )?;
+        self.keep_rows(
+            n,
+            d,
+            |b| &b.mid,
+            |a| &mut Arc::make_mut(&mut a.layers[layer]).attn_out,
+            Keep::ATTN_OUT,
+        );
         ops::add(&self.b.x[..rows * d], &mut self.b.mid[..rows * d]);
-        self.edit_rows(layer, Stage::Mid, 0..n, |site| matches!(site, Site::ResidMid { .. }).then_some((0, d)), |b| &mut b.mid)?;
+        self.edit_rows(
+            layer,
+            Stage::Mid,
+            0..n,
+            |site| matches!(site, Site::ResidMid { .. }).then_some((0, d)),
+            |b| &mut b.mid,
+        )?;
         self.keep_rows(n, d, |b| &b.mid, |a| &mut Arc::make_mut(&mut a.layers[layer]).mid, Keep::MID);
         Ok(())
     }
 
     // ---------------------------------------------------------------------------------------------- MLP
 
-    fn mlp(&mut self, layer: usize, n: usize, w: &LayerWeights<T>, mlp: &crate::weights::MlpWeights<T>) -> Result<()> {
+    fn mlp(
+        &mut self,
+        layer: usize,
+        n: usize,
+        w: &LayerWeights<T>,
+        mlp: &crate::weights::MlpWeights<T>,
+    ) -> Result<()> {
         let cfg = self.ctx.cfg;
         let (d, dm) = (cfg.d_model, cfg.d_mlp);
         let total = self.map.pos.len();
@@ -396,10 +452,16 @@ impl<'a, T: Real> Chunk<'a, T> {
         } else {
             ops::activate(act, &mut self.b.up);
         }
-        self.edit_rows(layer, Stage::Mlp, 0..n, |site| match site {
-            Site::Neuron { neuron, .. } => Some((neuron, dm)),
-            _ => None,
-        }, |b| &mut b.up)?;
+        self.edit_rows(
+            layer,
+            Stage::Mlp,
+            0..n,
+            |site| match site {
+                Site::Neuron { neuron, .. } => Some((neuron, dm)),
+                _ => None,
+            },
+            |b| &mut b.up,
+        )?;
         self.keep_rows(n, dm, |b| &b.up, |a| &mut Arc::make_mut(&mut a.layers[layer]).neurons, Keep::NEURONS);
         linear(&self.b.up, &mlp.down.w, &mut self.b.m[..rows * d], Into::Replace);
         Ok(())
@@ -411,7 +473,13 @@ impl<'a, T: Real> Chunk<'a, T> {
         let d = cfg.d_model;
         let rows = self.map.starts[n];
         if let Some(mlp) = &w.mlp {
-            self.edit_rows(layer, Stage::Out, 0..n, |site| matches!(site, Site::Node(Node::Mlp { .. })).then_some((0, d)), |b| &mut b.m)?;
+            self.edit_rows(
+                layer,
+                Stage::Out,
+                0..n,
+                |site| matches!(site, Site::Node(Node::Mlp { .. })).then_some((0, d)),
+                |b| &mut b.m,
+            )?;
             self.keep_rows(n, d, |b| &b.m, |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp, Keep::MLP);
             let m = &mut self.b.m[..rows * d];
             if let Some(bias) = &mlp.down.b {
@@ -422,8 +490,20 @@ impl<'a, T: Real> Chunk<'a, T> {
                 ops::norm(m, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
                 m.copy_from_slice(&normed);
             }
-            self.edit_rows(layer, Stage::Out, 0..n, |site| matches!(site, Site::MlpOut { .. }).then_some((0, d)), |b| &mut b.m)?;
-            self.keep_rows(n, d, |b| &b.m, |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp_out, Keep::MLP_OUT);
+            self.edit_rows(
+                layer,
+                Stage::Out,
+                0..n,
+                |site| matches!(site, Site::MlpOut { .. }).then_some((0, d)),
+                |b| &mut b.m,
+            )?;
+            self.keep_rows(
+                n,
+                d,
+                |b| &b.m,
+                |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp_out,
+                Keep::MLP_OUT,
+            );
             ops::add(&self.b.m[..rows * d], &mut self.b.mid[..rows * d]);
         }
         let x = &mut self.b.x;
@@ -443,7 +523,10 @@ impl<'a, T: Real> Chunk<'a, T> {
             let (acts, local) = ctx.base_of(self.lanes[i].example);
             for r in self.map.rows(i) {
                 let row = acts.row(local, self.map.pos[r] as usize);
-                let src = acts.last.get(row * d..(row + 1) * d).ok_or_else(|| Error::plan("internal: the base run kept no final stream"))?;
+                let src = acts
+                    .last
+                    .get(row * d..(row + 1) * d)
+                    .ok_or_else(|| Error::plan("internal: the base run kept no final stream"))?;
                 self.b.x[r * d..(r + 1) * d].copy_from_slice(src);
             }
         }
@@ -456,7 +539,14 @@ impl<'a, T: Real> Chunk<'a, T> {
     // ---------------------------------------------------------------------------------------------- pieces
 
     /// Normalises the rows of the first `n` lanes into `h`; `which` selects the kept scales.
-    fn norm(&mut self, layer: usize, n: usize, w: Option<&NormWeights<T>>, which: u8, x: impl Fn(&Buffers<T>) -> &[T]) -> Result<()> {
+    fn norm(
+        &mut self,
+        layer: usize,
+        n: usize,
+        w: Option<&NormWeights<T>>,
+        which: u8,
+        x: impl Fn(&Buffers<T>) -> &[T],
+    ) -> Result<()> {
         let ctx = self.ctx;
         let cfg = ctx.cfg;
         let d = cfg.d_model;
@@ -476,18 +566,34 @@ impl<'a, T: Real> Chunk<'a, T> {
                 let table = if which == 1 { &acts.layers[layer].scale1 } else { &acts.layers[layer].scale2 };
                 for r in self.map.rows(i) {
                     let row = acts.row(local, self.map.pos[r] as usize);
-                    scales[r] = *table.get(row).ok_or_else(|| Error::plan("internal: the base run kept no norm scales"))?;
+                    scales[r] = *table
+                        .get(row)
+                        .ok_or_else(|| Error::plan("internal: the base run kept no norm scales"))?;
                 }
             }
         }
-        ops::norm(x(&self.b), &w.w, w.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut h, Some((&mut scales, frozen)));
+        ops::norm(
+            x(&self.b),
+            &w.w,
+            w.b.as_deref(),
+            centre(cfg),
+            T::of(cfg.norm_eps),
+            &mut h,
+            Some((&mut scales, frozen)),
+        );
         debug_assert_eq!(h.len(), rows * d);
         self.b.h = h;
         self.b.scales = scales;
-        self.keep_rows(n, 1, |b| &b.scales, |a| {
-            let layer = Arc::make_mut(&mut a.layers[layer]);
-            if which == 1 { &mut layer.scale1 } else { &mut layer.scale2 }
-        }, Keep::SCALES);
+        self.keep_rows(
+            n,
+            1,
+            |b| &b.scales,
+            |a| {
+                let layer = Arc::make_mut(&mut a.layers[layer]);
+                if which == 1 { &mut layer.scale1 } else { &mut layer.scale2 }
+            },
+            Keep::SCALES,
+        );
         Ok(())
     }
 
@@ -504,7 +610,8 @@ impl<'a, T: Real> Chunk<'a, T> {
             return;
         }
         let Some(mut kept) = self.kept.take() else { return };
-        let starts: Vec<usize> = self.lanes[..n].iter().map(|l| kept.offsets[l.example - kept.first]).collect();
+        let starts: Vec<usize> =
+            self.lanes[..n].iter().map(|l| kept.offsets[l.example - kept.first]).collect();
         let src = from(&self.b);
         let dst = to(&mut kept);
         for (i, start) in starts.into_iter().enumerate() {
@@ -517,9 +624,21 @@ impl<'a, T: Real> Chunk<'a, T> {
     }
 
     /// Applies edits of the whole stream (or of `input`) at (`layer`, `stage`).
-    fn edit_stream(&mut self, layer: usize, stage: Stage, lanes: Range<usize>, buffer: impl Fn(&mut Buffers<T>) -> &mut Vec<T>) -> Result<()> {
+    fn edit_stream(
+        &mut self,
+        layer: usize,
+        stage: Stage,
+        lanes: Range<usize>,
+        buffer: impl Fn(&mut Buffers<T>) -> &mut Vec<T>,
+    ) -> Result<()> {
         let d = self.ctx.cfg.d_model;
-        self.edit_rows(layer, stage, lanes, |site| matches!(site, Site::ResidPre { .. } | Site::Node(Node::Input)).then_some((0, d)), buffer)
+        self.edit_rows(
+            layer,
+            stage,
+            lanes,
+            |site| matches!(site, Site::ResidPre { .. } | Site::Node(Node::Input)).then_some((0, d)),
+            buffer,
+        )
     }
 
     /// Applies the steps at (`layer`, `stage`) whose site `place` knows: first column and width of a buffer row.
@@ -656,7 +775,14 @@ fn resize<T: Real>(v: &mut Vec<T>, n: usize) {
     v.resize(n, T::ZERO);
 }
 
-fn copy_row<T: Real>(src: &[T], row: usize, dst: &mut Vec<T>, r: usize, rows_end: usize, acts: &Acts<T>) -> Result<()> {
+fn copy_row<T: Real>(
+    src: &[T],
+    row: usize,
+    dst: &mut Vec<T>,
+    r: usize,
+    rows_end: usize,
+    acts: &Acts<T>,
+) -> Result<()> {
     let rows = acts.offsets[acts.len()].max(1);
     let width = src.len() / rows;
     if width == 0 {
@@ -669,8 +795,12 @@ fn copy_row<T: Real>(src: &[T], row: usize, dst: &mut Vec<T>, r: usize, rows_end
     Ok(())
 }
 
-/// A deep copy of one layer's kept activations, to be overwritten from some stage on.
-pub(super) fn own_layer<T: Real>(acts: &mut Acts<T>, layer: usize) {
-    let copy: LayerActs<T> = (*acts.layers[layer]).clone();
-    acts.layers[layer] = Arc::new(copy);
+/// Makes the kept activations from layer `first` on this run's own: that layer's are copied (a lane may join in its
+/// middle), those after it are new.
+pub(super) fn own_layers<T: Real>(acts: &mut Acts<T>, first: usize, cfg: &Config, keep: Keep) {
+    let (rows, patterns) = (acts.offsets[acts.len()], acts.pattern_offsets[acts.len()]);
+    for (l, layer) in acts.layers.iter_mut().enumerate().skip(first) {
+        let own = if l == first { (**layer).clone() } else { LayerActs::new(cfg, keep, rows, patterns) };
+        *layer = Arc::new(own);
+    }
 }

@@ -54,7 +54,13 @@ fn join_for((layer, stage): At, block: Block) -> (usize, JoinAt) {
 }
 
 /// The lanes of `plans` over all examples; `base` is the plan of the base run.
-pub(super) fn lanes(cfg: &Config, batch: &Batch, base: &Compiled, plans: &[&Compiled], reads: &[Vec<u32>]) -> Vec<Lane> {
+pub(super) fn lanes(
+    cfg: &Config,
+    batch: &Batch,
+    base: &Compiled,
+    plans: &[&Compiled],
+    reads: &[Vec<u32>],
+) -> Vec<Lane> {
     let mut lanes = Vec::with_capacity(plans.len() * batch.len());
     for (p, plan) in plans.iter().enumerate() {
         let different = plan.difference(base);
@@ -66,7 +72,14 @@ pub(super) fn lanes(cfg: &Config, batch: &Batch, base: &Compiled, plans: &[&Comp
     lanes
 }
 
-fn lane(cfg: &Config, batch: &Batch, different: &[&super::compile::Step], reads: &[Vec<u32>], plan: usize, example: usize) -> Lane {
+fn lane(
+    cfg: &Config,
+    batch: &Batch,
+    different: &[&super::compile::Step],
+    reads: &[Vec<u32>],
+    plan: usize,
+    example: usize,
+) -> Lane {
     let last_read = reads[example].iter().max().map_or(0, |&p| p as usize);
     let end = if cfg.causal { last_read + 1 } else { batch.rows()[example].clean.len() };
     let mut start = end;

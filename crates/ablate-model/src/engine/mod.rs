@@ -13,7 +13,7 @@ mod source;
 
 use std::sync::Arc;
 
-use ablate_graph::{Plan, Side, Site, Slot};
+use ablate_graph::{Edit, Plan, Positions, Site, Slot};
 use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
@@ -77,9 +77,11 @@ impl<'m, T: Real> Engine<'m, T> {
             offsets.push(offsets[offsets.len() - 1] + row.clean.len());
         }
         let rope = match cfg.positions {
-            PositionKind::Rotary(rope) => {
-                Some(RopeTable::new(&frequencies(&rope), batch.max_len(), rope.style == RopeStyle::Interleaved))
-            }
+            PositionKind::Rotary(rope) => Some(RopeTable::new(
+                &frequencies(&rope),
+                batch.max_len(),
+                rope.style == RopeStyle::Interleaved,
+            )),
             _ => None,
         };
         Self { cfg, weights, batch, rope, offsets, reads }
@@ -105,35 +107,29 @@ impl<'m, T: Real> Engine<'m, T> {
         compile(plan, self.cfg, self.batch)
     }
 
-    /// What a base run must keep so that `plans` can start from it.
-    pub fn needs(&self, base: &Compiled, plans: &[&Compiled]) -> Keep {
-        let mut keep = Keep::PRE;
-        for plan in plans {
-            let different = plan.difference(base);
-            for step in &different {
-                keep = keep | match step.at.1 {
-                    Stage::Pre | Stage::Attn => Keep::PRE,
-                    Stage::Z | Stage::Mid => Keep::Z,
-                    Stage::Mlp => Keep::MID,
-                    Stage::Out => Keep::MID | Keep::MLP,
-                };
-                if self.cfg.block == Block::Parallel {
-                    keep = keep | Keep::MLP;
-                }
-                if step.positions.is_some() && self.cfg.causal {
-                    keep = keep | Keep::KV;
-                }
-            }
-            if plan.freeze_norm {
-                keep = keep | Keep::SCALES;
-            }
-        }
-        keep
+    /// What a base run must keep so that a plan with `edit` can start from it.
+    pub fn keep_for(&self, edit: &Edit) -> Keep {
+        let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {
+            Stage::Pre | Stage::Attn => Keep::PRE,
+            Stage::Z | Stage::Mid => Keep::PRE | Keep::Z,
+            Stage::Mlp => Keep::PRE | Keep::MID,
+            Stage::Out => Keep::PRE | Keep::MID | Keep::MLP,
+        };
+        let parallel = if self.cfg.block == Block::Parallel { Keep::MLP } else { Keep::NONE };
+        let reuse = if edit.positions != Positions::All && self.cfg.causal { Keep::KV } else { Keep::NONE };
+        keep | parallel | reuse
     }
 
     /// Runs `plan` over the whole batch from the embedding, keeps `keep` of it, and judges it. With `full`, every
     /// position goes through the last layer (needed for means over positions).
-    pub fn base(&self, plan: &Compiled, sources: &Sources<T>, keep: Keep, full: bool, judge: &dyn Judge<T>) -> Result<Base<T>> {
+    pub fn base(
+        &self,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        keep: Keep,
+        full: bool,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
         if plan.freeze_norm {
             return Err(Error::plan("a base run has no other run whose norm scales it could freeze"));
         }
@@ -145,7 +141,8 @@ impl<'m, T: Real> Engine<'m, T> {
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
             .par_iter()
             .map(|block| {
-                let lens: Vec<usize> = block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
+                let lens: Vec<usize> =
+                    block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
                 let kept = Acts::new(self.cfg, keep, block[0].example, &lens);
                 let chunk = Chunk::new(&ctx, block, true, full).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, block, judge)
@@ -155,7 +152,13 @@ impl<'m, T: Real> Engine<'m, T> {
     }
 
     /// The run of `plan`, starting from `base` where the two differ; keeps what `base` keeps.
-    pub fn rebase(&self, base: &Base<T>, plan: &Compiled, sources: &Sources<T>, judge: &dyn Judge<T>) -> Result<Base<T>> {
+    pub fn rebase(
+        &self,
+        base: &Base<T>,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Base<T>> {
         check_captured_keys(plan, base.keep)?;
         let keep = base.keep;
         let plans = [plan];
@@ -163,7 +166,8 @@ impl<'m, T: Real> Engine<'m, T> {
         let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, &plans, &self.reads);
         let mut by_example = lanes;
         by_example.sort_by_key(|l| l.example);
-        let blocks: Vec<Vec<Lane>> = base.acts.iter().map(|a| by_example[a.first..a.first + a.len()].to_vec()).collect();
+        let blocks: Vec<Vec<Lane>> =
+            base.acts.iter().map(|a| by_example[a.first..a.first + a.len()].to_vec()).collect();
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
             .into_par_iter()
             .zip(base.acts.par_iter())
@@ -175,9 +179,7 @@ impl<'m, T: Real> Engine<'m, T> {
                     lane.start = 0;
                 }
                 let mut kept = acts.clone();
-                for layer in first.0..self.cfg.n_layers {
-                    forward::own_layer(&mut kept, layer);
-                }
+                forward::own_layers(&mut kept, first.0, self.cfg, keep);
                 let chunk = Chunk::new(&ctx, &block, false, false).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, &block, judge)
             })
@@ -187,9 +189,18 @@ impl<'m, T: Real> Engine<'m, T> {
 
     /// Judges every plan on every example: `[plans, total reads, judge width]`. Plans start from `base` where they
     /// differ from its plan; they must read the same side.
-    pub fn variants(&self, base: &Base<T>, plans: &[&Compiled], sources: &Sources<T>, judge: &dyn Judge<T>) -> Result<Vec<f64>> {
+    pub fn variants(
+        &self,
+        base: &Base<T>,
+        plans: &[&Compiled],
+        sources: &Sources<T>,
+        judge: &dyn Judge<T>,
+    ) -> Result<Vec<f64>> {
         if let Some(plan) = plans.iter().find(|p| p.side != base.plan.side) {
-            return Err(Error::plan(format!("a plan on the {:?} text cannot start from a {:?} run", plan.side, base.plan.side)));
+            return Err(Error::plan(format!(
+                "a plan on the {:?} text cannot start from a {:?} run",
+                plan.side, base.plan.side
+            )));
         }
         if plans.iter().any(|p| p.freeze_norm != plans[0].freeze_norm) {
             return Err(Error::plan("plans with and without frozen norms cannot share one call"));
@@ -251,7 +262,14 @@ impl<'m, T: Real> Engine<'m, T> {
 
     fn fresh_lanes(&self) -> Vec<Lane> {
         let rows = self.batch.rows().iter().enumerate();
-        rows.map(|(example, row)| Lane { join: (0, JoinAt::Pre), plan: 0, example, start: 0, end: row.clean.len() }).collect()
+        rows.map(|(example, row)| Lane {
+            join: (0, JoinAt::Pre),
+            plan: 0,
+            example,
+            start: 0,
+            end: row.clean.len(),
+        })
+        .collect()
     }
 
     /// Chunks small enough that every thread has work.
@@ -264,7 +282,13 @@ impl<'m, T: Real> Engine<'m, T> {
         total.div_ceil(parts).max(1)
     }
 
-    fn finish_block(&self, ctx: &Context<'_, T>, chunk: Chunk<'_, T>, block: &[Lane], judge: &dyn Judge<T>) -> Result<(Acts<T>, Vec<f64>)> {
+    fn finish_block(
+        &self,
+        ctx: &Context<'_, T>,
+        chunk: Chunk<'_, T>,
+        block: &[Lane],
+        judge: &dyn Judge<T>,
+    ) -> Result<(Acts<T>, Vec<f64>)> {
         let (x, map, kept) = chunk.run()?;
         let mut values = Vec::new();
         readout::read_out(ctx, block, &map, &x, judge, |_, v| values.extend(v))?;
@@ -304,18 +328,11 @@ pub(crate) fn frequencies(rope: &crate::config::Rope) -> Vec<f64> {
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => plain
             .map(|f| {
                 let wavelength = 2.0 * std::f64::consts::PI / f;
-                let blend = (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let blend =
+                    (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
                 let blend = blend.clamp(0.0, 1.0);
                 (1.0 - blend) * f / factor + blend * f
             })
             .collect(),
-    }
-}
-
-/// The text that a side reads; used by callers that hold both.
-pub fn other_side(side: Side) -> Side {
-    match side {
-        Side::Clean => Side::Corrupt,
-        Side::Corrupt => Side::Clean,
     }
 }

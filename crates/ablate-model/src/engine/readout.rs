@@ -127,7 +127,10 @@ fn final_norm<T: Real>(ctx: &Context<'_, T>, lanes: &[Lane], map: &RowMap, x: &[
             let acts = &ctx.base[ctx.block_of[lane.example]];
             for r in map.rows(i) {
                 let row = acts.row(lane.example - acts.first, map.pos[r] as usize);
-                scales[r] = *acts.scale_last.get(row).ok_or_else(|| Error::plan("internal: the base run kept no norm scales"))?;
+                scales[r] = *acts
+                    .scale_last
+                    .get(row)
+                    .ok_or_else(|| Error::plan("internal: the base run kept no norm scales"))?;
             }
         }
     }
@@ -138,7 +141,8 @@ fn final_norm<T: Real>(ctx: &Context<'_, T>, lanes: &[Lane], map: &RowMap, x: &[
 
 fn full_logits<T: Real>(ctx: &Context<'_, T>, rows: &[(usize, usize, usize)], normed: &[T]) -> Vec<T> {
     let (d, vocab) = (ctx.cfg.d_model, ctx.cfg.d_vocab_out);
-    let picked: Vec<T> = rows.iter().flat_map(|&(_, _, r)| normed[r * d..(r + 1) * d].iter().copied()).collect();
+    let picked: Vec<T> =
+        rows.iter().flat_map(|&(_, _, r)| normed[r * d..(r + 1) * d].iter().copied()).collect();
     let mut out = vec![T::ZERO; rows.len() * vocab];
     linear(&picked, &ctx.weights.unembed.w, &mut out, Into::Replace);
     if let Some(b) = &ctx.weights.unembed.b {

@@ -116,10 +116,16 @@ impl Reason {
             Self::Unaligned { .. } => "the two prompts of a pair must be equally long in this model's tokens",
             Self::Same => "the corrupt prompt must differ from the clean one",
             Self::NoAnswers => "give at least one right answer",
-            Self::NotOneToken { .. } => "an answer must be one token of this model; most need a leading space, as in \" Mary\"",
+            Self::NotOneToken { .. } => {
+                "an answer must be one token of this model; most need a leading space, as in \" Mary\""
+            }
             Self::Repeated(_) | Self::Overlap(_) => "each token may be given once, as right or as wrong",
-            Self::Position { .. } => "positions count tokens from 0, special tokens included; they belong to one tokenizer",
-            Self::PositionName(_) => "a name is a letter, then letters, digits and `_ - . +`; not `all` or `last`",
+            Self::Position { .. } => {
+                "positions count tokens from 0, special tokens included; they belong to one tokenizer"
+            }
+            Self::PositionName(_) => {
+                "a name is a letter, then letters, digits and `_ - . +`; not `all` or `last`"
+            }
             Self::Unplaced(_) => "this tokenizer joins words; bring rows of token ids",
         }
     }
@@ -131,15 +137,25 @@ impl fmt::Display for Reason {
             Self::NoTokenizer => write!(f, "the row is text, but there is no tokenizer"),
             Self::Tokenizer(message) => write!(f, "the tokenizer failed: {message}"),
             Self::Empty(side) => write!(f, "the {side} prompt has no tokens"),
-            Self::TooLong { tokens, n_ctx } => write!(f, "{tokens} tokens, but the model's context holds {n_ctx}"),
-            Self::OutOfVocabulary { id, d_vocab } => write!(f, "token id {id} is not below the vocabulary size {d_vocab}"),
-            Self::Unaligned { clean, corrupt } => write!(f, "clean has {clean} tokens but corrupt has {corrupt}"),
+            Self::TooLong { tokens, n_ctx } => {
+                write!(f, "{tokens} tokens, but the model's context holds {n_ctx}")
+            }
+            Self::OutOfVocabulary { id, d_vocab } => {
+                write!(f, "token id {id} is not below the vocabulary size {d_vocab}")
+            }
+            Self::Unaligned { clean, corrupt } => {
+                write!(f, "clean has {clean} tokens but corrupt has {corrupt}")
+            }
             Self::Same => write!(f, "clean and corrupt are the same tokens"),
             Self::NoAnswers => write!(f, "there are no answers"),
-            Self::NotOneToken { answer, tokens } => write!(f, "the answer {answer:?} is {tokens} tokens, not one"),
+            Self::NotOneToken { answer, tokens } => {
+                write!(f, "the answer {answer:?} is {tokens} tokens, not one")
+            }
             Self::Repeated(id) => write!(f, "token {id} is given twice in one list of answers"),
             Self::Overlap(id) => write!(f, "token {id} is both right and wrong"),
-            Self::Position { name, index, tokens } => write!(f, "position {name} = {index}, but the row has {tokens} tokens"),
+            Self::Position { name, index, tokens } => {
+                write!(f, "position {name} = {index}, but the row has {tokens} tokens")
+            }
             Self::PositionName(name) => write!(f, "{name:?} cannot name a position"),
             Self::Unplaced(name) => write!(f, "the word at {name} has no token of its own"),
         }
@@ -220,7 +236,12 @@ impl Dataset {
         Ok(Batch::new(rows, groups.into_iter().map(Into::into).collect(), limits.d_vocab, limits.n_ctx)?)
     }
 
-    pub(crate) fn tokenise(&self, pair: &Pair, codec: Option<&dyn Codec>, limits: Limits) -> std::result::Result<Row, Reason> {
+    pub(crate) fn tokenise(
+        &self,
+        pair: &Pair,
+        codec: Option<&dyn Codec>,
+        limits: Limits,
+    ) -> std::result::Result<Row, Reason> {
         let clean = tokens(&pair.clean, "clean", codec, limits)?;
         let corrupt = pair.corrupt.as_ref().map(|p| tokens(p, "corrupt", codec, limits)).transpose()?;
         if let Some(corrupt) = &corrupt {
@@ -267,7 +288,12 @@ fn group(pair: &Pair) -> &str {
     pair.group.as_deref().unwrap_or_default()
 }
 
-fn tokens(prompt: &Prompt, side: &'static str, codec: Option<&dyn Codec>, limits: Limits) -> std::result::Result<Vec<u32>, Reason> {
+fn tokens(
+    prompt: &Prompt,
+    side: &'static str,
+    codec: Option<&dyn Codec>,
+    limits: Limits,
+) -> std::result::Result<Vec<u32>, Reason> {
     let ids = match prompt {
         Prompt::Tokens(ids) => ids.clone(),
         Prompt::Text(text) => {
@@ -285,7 +311,11 @@ fn tokens(prompt: &Prompt, side: &'static str, codec: Option<&dyn Codec>, limits
     Ok(ids)
 }
 
-fn label_ids(labels: &Labels, codec: Option<&dyn Codec>, limits: Limits) -> std::result::Result<Vec<u32>, Reason> {
+fn label_ids(
+    labels: &Labels,
+    codec: Option<&dyn Codec>,
+    limits: Limits,
+) -> std::result::Result<Vec<u32>, Reason> {
     let ids = match labels {
         Labels::Tokens(ids) => ids.clone(),
         Labels::Text(strings) => {
@@ -315,7 +345,11 @@ fn within(ids: &[u32], limits: Limits) -> std::result::Result<(), Reason> {
     }
 }
 
-fn place(positions: &Positions, shift: isize, tokens: usize) -> std::result::Result<Vec<(String, usize)>, Reason> {
+fn place(
+    positions: &Positions,
+    shift: isize,
+    tokens: usize,
+) -> std::result::Result<Vec<(String, usize)>, Reason> {
     positions
         .iter()
         .map(|(name, &p)| {

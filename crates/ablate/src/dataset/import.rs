@@ -22,7 +22,11 @@ pub(super) fn auto_circuit(path: &Path, text: &str) -> Result<Dataset> {
         )
     })?;
     let Some(prompts) = value.get("prompts").and_then(Value::as_array) else {
-        return Err(whole.error(Some("prompts"), "a list expected", "a .json data set holds one object with a list `prompts`"));
+        return Err(whole.error(
+            Some("prompts"),
+            "a list expected",
+            "a .json data set holds one object with a list `prompts`",
+        ));
     };
     let mut header = Header::default();
     let mut positions = Positions::new();
@@ -38,8 +42,11 @@ pub(super) fn auto_circuit(path: &Path, text: &str) -> Result<Dataset> {
             }
         }
     }
-    let pairs =
-        prompts.iter().enumerate().map(|(i, p)| prompt(Place { path, at: Some(At::Row(i)) }, p, &positions)).collect::<Result<Vec<_>>>()?;
+    let pairs = prompts
+        .iter()
+        .enumerate()
+        .map(|(i, p)| prompt(Place { path, at: Some(At::Row(i)) }, p, &positions))
+        .collect::<Result<Vec<_>>>()?;
     if pairs.is_empty() {
         return Err(whole.error(Some("prompts"), "there are no rows", ""));
     }
@@ -47,7 +54,11 @@ pub(super) fn auto_circuit(path: &Path, text: &str) -> Result<Dataset> {
 }
 
 fn prompt(place: Place, value: &Value, positions: &Positions) -> Result<Pair> {
-    let field = |name: &str| value.get(name).ok_or_else(|| place.error(Some(name), "missing", "each prompt has `clean` and `answers`"));
+    let field = |name: &str| {
+        value
+            .get(name)
+            .ok_or_else(|| place.error(Some(name), "missing", "each prompt has `clean` and `answers`"))
+    };
     let labels = |name: &str| value.get(name).map(|v| any_labels(place, name, v)).transpose();
     field("answers")?;
     Ok(Pair {
@@ -67,14 +78,22 @@ pub(super) fn eap_ig(path: &Path, text: &str) -> Result<Dataset> {
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let table = |e: &csv::Error| {
         let line = e.position().map(|p| At::Line(usize::try_from(p.line()).unwrap_or(usize::MAX)));
-        Place { path, at: line }.error(None, format!("not a CSV table: {e}"), "quote fields that hold commas or quotes")
+        Place { path, at: line }.error(
+            None,
+            format!("not a CSV table: {e}"),
+            "quote fields that hold commas or quotes",
+        )
     };
     let head = reader.headers().map_err(|e| table(&e))?.clone();
     let column = |name: &str| head.iter().position(|h| h.trim() == name);
     let needed = |name: &str| {
         column(name).ok_or_else(|| {
             let place = Place { path, at: Some(At::Line(1)) };
-            place.error(Some(name), "no such column", "the columns are clean,corrupted,correct_idx,incorrect_idx")
+            place.error(
+                Some(name),
+                "no such column",
+                "the columns are clean,corrupted,correct_idx,incorrect_idx",
+            )
         })
     };
     let (clean, correct) = (needed("clean")?, needed("correct_idx")?);
@@ -85,7 +104,8 @@ pub(super) fn eap_ig(path: &Path, text: &str) -> Result<Dataset> {
         let line = record.position().map(|p| At::Line(usize::try_from(p.line()).unwrap_or(usize::MAX)));
         let place = Place { path, at: line };
         let cell = |i: usize| record.get(i).unwrap_or_default();
-        let tokens = |i: Option<usize>, name: &str| i.map_or(Ok(Vec::new()), |i| token_list(place, name, cell(i)));
+        let tokens =
+            |i: Option<usize>, name: &str| i.map_or(Ok(Vec::new()), |i| token_list(place, name, cell(i)));
         pairs.push(Pair {
             clean: Prompt::Text(cell(clean).into()),
             corrupt: corrupted.map(|i| Prompt::Text(cell(i).into())),
@@ -104,7 +124,11 @@ pub(super) fn eap_ig(path: &Path, text: &str) -> Result<Dataset> {
 
 fn token_list(place: Place, field: &str, cell: &str) -> Result<Vec<u32>> {
     let value = serde_json::from_str(cell.trim()).map_err(|_| {
-        place.error(Some(field), format!("a token id or a list of them expected, found `{cell}`"), "write 257 or \"[257, 281]\"")
+        place.error(
+            Some(field),
+            format!("a token id or a list of them expected, found `{cell}`"),
+            "write 257 or \"[257, 281]\"",
+        )
     })?;
     let list = if matches!(value, Value::Array(_)) { value } else { Value::Array(vec![value]) };
     ids(place, field, &list)

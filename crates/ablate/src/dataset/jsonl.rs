@@ -86,7 +86,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Dataset> {
         })?;
         if fields.0.iter().any(|(k, _)| k == "format") {
             if !first {
-                return Err(place.error(Some("format"), "a header line after the first line", "write one data set a file"));
+                return Err(place.error(
+                    Some("format"),
+                    "a header line after the first line",
+                    "write one data set a file",
+                ));
             }
             data.header = header(place, fields)?;
         } else {
@@ -95,7 +99,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Dataset> {
         first = false;
     }
     if data.pairs.is_empty() {
-        return Err(Place { path, at: None }.error(None, "there are no rows", "each line after the header holds one pair"));
+        return Err(Place { path, at: None }.error(
+            None,
+            "there are no rows",
+            "each line after the header holds one pair",
+        ));
     }
     Ok(data)
 }
@@ -107,7 +115,11 @@ fn header(place: Place, fields: Fields) -> Result<Header> {
         let wrong = |what: &str| place.error(Some(&key), format!("{what} expected, found {value}"), "");
         match key.as_str() {
             "format" if value != FORMAT => {
-                return Err(place.error(Some("format"), format!("this is {value}, not \"{FORMAT}\""), "give a data set file"));
+                return Err(place.error(
+                    Some("format"),
+                    format!("this is {value}, not \"{FORMAT}\""),
+                    "give a data set file",
+                ));
             }
             "format" => {}
             "version" => version = Some(value),
@@ -115,7 +127,8 @@ fn header(place: Place, fields: Fields) -> Result<Header> {
             "seed" => header.seed = Some(value.as_u64().ok_or_else(|| wrong("a whole number"))?),
             "bos" => header.bos = Some(value.as_bool().ok_or_else(|| wrong("true or false"))?),
             "rejects" => {
-                header.rejects = serde_json::from_value(value.clone()).map_err(|_| wrong("counts by reason"))?;
+                header.rejects =
+                    serde_json::from_value(value.clone()).map_err(|_| wrong("counts by reason"))?;
             }
             _ => {
                 header.extra.insert(key, value);
@@ -129,7 +142,11 @@ fn header(place: Place, fields: Fields) -> Result<Header> {
             format!("version {v} is not known; this program reads version {VERSION}"),
             "use a newer program, or make the file again",
         )),
-        None => Err(place.error(Some("version"), "a header without version", &format!("add \"version\": {VERSION}"))),
+        None => Err(place.error(
+            Some("version"),
+            "a header without version",
+            &format!("add \"version\": {VERSION}"),
+        )),
     }
 }
 
@@ -142,7 +159,9 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
             "clean" | "clean_tokens" => clean.replace(prompt(place, k, &value)?).is_some(),
             "corrupt" | "corrupt_tokens" => corrupt.replace(prompt(place, k, &value)?).is_some(),
             "answers" | "answer_tokens" => answers.replace(labels(place, k, &value)?).is_some(),
-            "wrong_answers" | "wrong_answer_tokens" => wrong_answers.replace(labels(place, k, &value)?).is_some(),
+            "wrong_answers" | "wrong_answer_tokens" => {
+                wrong_answers.replace(labels(place, k, &value)?).is_some()
+            }
             "group" => group.replace(string(place, k, &value)?).is_some(),
             "positions" => positions.replace(named(place, k, &value)?).is_some(),
             "corrupt_positions" => corrupt_positions.replace(named(place, k, &value)?).is_some(),
@@ -155,10 +174,19 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
             return Err(place.error(Some(k), "given twice", "give each field once, as text or as token ids"));
         }
     }
-    let missing =
-        |field: &str| place.error(Some(field), "missing", "a row needs `clean` and `answers` (or `clean_tokens` and `answer_tokens`)");
+    let missing = |field: &str| {
+        place.error(
+            Some(field),
+            "missing",
+            "a row needs `clean` and `answers` (or `clean_tokens` and `answer_tokens`)",
+        )
+    };
     if corrupt.is_none() && corrupt_positions.is_some() {
-        return Err(place.error(Some("corrupt_positions"), "given without `corrupt`", "remove it, or add the corrupt prompt"));
+        return Err(place.error(
+            Some("corrupt_positions"),
+            "given without `corrupt`",
+            "remove it, or add the corrupt prompt",
+        ));
     }
     Ok(Pair {
         clean: clean.ok_or_else(|| missing("clean"))?,
@@ -172,13 +200,19 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
 }
 
 fn string(place: Place, field: &str, value: &Value) -> Result<String> {
-    let text = value.as_str().ok_or_else(|| place.error(Some(field), format!("a string expected, found {}", kind(value)), ""))?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| place.error(Some(field), format!("a string expected, found {}", kind(value)), ""))?;
     Ok(text.into())
 }
 
 /// A string where the field's name says text, a list of ids where it says tokens.
 fn prompt(place: Place, field: &str, value: &Value) -> Result<Prompt> {
-    if field.ends_with("_tokens") { Ok(Prompt::Tokens(ids(place, field, value)?)) } else { Ok(Prompt::Text(string(place, field, value)?)) }
+    if field.ends_with("_tokens") {
+        Ok(Prompt::Tokens(ids(place, field, value)?))
+    } else {
+        Ok(Prompt::Text(string(place, field, value)?))
+    }
 }
 
 fn labels(place: Place, field: &str, value: &Value) -> Result<Labels> {
@@ -186,14 +220,22 @@ fn labels(place: Place, field: &str, value: &Value) -> Result<Labels> {
         return Ok(Labels::Tokens(ids(place, field, value)?));
     }
     let list = value.as_array().ok_or_else(|| {
-        place.error(Some(field), format!("a list of strings expected, found {}", kind(value)), "write [\" Mary\"], also for one answer")
+        place.error(
+            Some(field),
+            format!("a list of strings expected, found {}", kind(value)),
+            "write [\" Mary\"], also for one answer",
+        )
     })?;
     Ok(Labels::Text(list.iter().map(|v| string(place, field, v)).collect::<Result<_>>()?))
 }
 
 /// A prompt as the value's own type says.
 pub(super) fn any_prompt(place: Place, field: &str, value: &Value) -> Result<Prompt> {
-    if value.is_array() { Ok(Prompt::Tokens(ids(place, field, value)?)) } else { Ok(Prompt::Text(string(place, field, value)?)) }
+    if value.is_array() {
+        Ok(Prompt::Tokens(ids(place, field, value)?))
+    } else {
+        Ok(Prompt::Text(string(place, field, value)?))
+    }
 }
 
 /// Labels as the elements' own type says.
@@ -205,7 +247,11 @@ pub(super) fn any_labels(place: Place, field: &str, value: &Value) -> Result<Lab
 /// A list of token ids.
 pub(super) fn ids(place: Place, field: &str, value: &Value) -> Result<Vec<u32>> {
     let wrong = |v: &Value| {
-        place.error(Some(field), format!("a list of token ids expected, found {v}"), "token ids are whole numbers from 0 to 4294967295")
+        place.error(
+            Some(field),
+            format!("a list of token ids expected, found {v}"),
+            "token ids are whole numbers from 0 to 4294967295",
+        )
     };
     let list = value.as_array().ok_or_else(|| wrong(value))?;
     list.iter().map(|v| v.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| wrong(v))).collect()
@@ -214,7 +260,11 @@ pub(super) fn ids(place: Place, field: &str, value: &Value) -> Result<Vec<u32>> 
 /// An object of positions.
 pub(super) fn named(place: Place, field: &str, value: &Value) -> Result<Positions> {
     let wrong = |found: &str| {
-        place.error(Some(field), format!("names with token indices expected, found {found}"), "write {\"S2\": 10}; indices count from 0")
+        place.error(
+            Some(field),
+            format!("names with token indices expected, found {found}"),
+            "write {\"S2\": 10}; indices count from 0",
+        )
     };
     let map = value.as_object().ok_or_else(|| wrong(kind(value)))?;
     let index = |v: &Value| v.as_u64().and_then(|p| usize::try_from(p).ok());

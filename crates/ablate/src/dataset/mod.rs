@@ -63,7 +63,10 @@ impl Header {
             o.insert("bos".into(), bos.into());
         }
         if !self.rejects.is_empty() {
-            o.insert("rejects".into(), self.rejects.iter().map(|(k, &v)| (k.clone(), Value::from(v))).collect());
+            o.insert(
+                "rejects".into(),
+                self.rejects.iter().map(|(k, &v)| (k.clone(), Value::from(v))).collect(),
+            );
         }
         o.sort_keys();
         Value::Object(o)

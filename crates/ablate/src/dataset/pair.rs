@@ -67,7 +67,12 @@ pub struct Pair {
 
 impl Pair {
     /// A pair of texts with single-token answers.
-    pub fn text(clean: impl Into<String>, corrupt: impl Into<String>, answers: &[&str], wrong_answers: &[&str]) -> Self {
+    pub fn text(
+        clean: impl Into<String>,
+        corrupt: impl Into<String>,
+        answers: &[&str],
+        wrong_answers: &[&str],
+    ) -> Self {
         let strings = |v: &[&str]| Labels::Text(v.iter().map(ToString::to_string).collect());
         Self {
             clean: Prompt::Text(clean.into()),
@@ -102,7 +107,9 @@ impl Pair {
         if let Some(g) = &self.group {
             o.insert("group".into(), g.as_str().into());
         }
-        for (name, positions) in [("positions", &self.positions), ("corrupt_positions", &self.corrupt_positions)] {
+        for (name, positions) in
+            [("positions", &self.positions), ("corrupt_positions", &self.corrupt_positions)]
+        {
             if !positions.is_empty() {
                 o.insert(name.into(), positions.iter().map(|(k, &v)| (k.clone(), Value::from(v))).collect());
             }

@@ -27,14 +27,21 @@ impl Format {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default().trim();
         let named_json = matches!(extension.as_str(), "json" | "jsonl" | "ndjson");
-        if extension == "csv" || (!named_json && !first.starts_with('{') && first.contains("clean") && first.contains(',')) {
+        if extension == "csv"
+            || (!named_json && !first.starts_with('{') && first.contains("clean") && first.contains(','))
+        {
             return Self::EapIgCsv;
         }
         match serde_json::from_str::<Fields>(first) {
             Ok(fields) if !fields.0.iter().any(|(k, _)| k == "prompts") => Self::JsonLines,
             Ok(_) => Self::AutoCircuit,
             // an object over several lines
-            Err(e) if e.is_eof() && serde_json::from_str::<Value>(text).is_ok_and(|v| v.get("prompts").is_some()) => Self::AutoCircuit,
+            Err(e)
+                if e.is_eof()
+                    && serde_json::from_str::<Value>(text).is_ok_and(|v| v.get("prompts").is_some()) =>
+            {
+                Self::AutoCircuit
+            }
             Err(_) if extension == "json" => Self::AutoCircuit,
             Err(_) => Self::JsonLines,
         }
@@ -52,7 +59,11 @@ impl Dataset {
     pub fn parse(path: &Path, bytes: &[u8], format: Option<Format>) -> Result<Self> {
         let text = std::str::from_utf8(bytes).map_err(|e| {
             let line = bytes[..e.valid_up_to()].split(|&b| b == b'\n').count();
-            Place { path, at: Some(At::Line(line)) }.error(None, "not UTF-8 text", "data sets are text: JSON lines, JSON or CSV")
+            Place { path, at: Some(At::Line(line)) }.error(
+                None,
+                "not UTF-8 text",
+                "data sets are text: JSON lines, JSON or CSV",
+            )
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match format.unwrap_or_else(|| Format::of(path, text)) {

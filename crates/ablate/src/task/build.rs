@@ -74,11 +74,22 @@ pub(super) fn digit(index: &mut u64, radix: usize) -> usize {
 
 /// The tokenizer, which the tasks of text need.
 pub(super) fn codec<'a>(task: &str, request: &TaskRequest<'a>) -> Result<&'a dyn Codec> {
-    request.codec.ok_or_else(|| Error::argument(format!("task {task} needs a tokenizer"), "give the model the rows are for: --model MODEL"))
+    request.codec.ok_or_else(|| {
+        Error::argument(
+            format!("task {task} needs a tokenizer"),
+            "give the model the rows are for: --model MODEL",
+        )
+    })
 }
 
 /// Those of `words` that are one token behind a space, or an error if they are fewer than `needed`.
-pub(super) fn single<'w>(task: &str, what: &str, codec: &dyn Codec, words: &[&'w str], needed: usize) -> Result<Vec<&'w str>> {
+pub(super) fn single<'w>(
+    task: &str,
+    what: &str,
+    codec: &dyn Codec,
+    words: &[&'w str],
+    needed: usize,
+) -> Result<Vec<&'w str>> {
     let mut kept = Vec::with_capacity(words.len());
     for word in words {
         if codec.encode_plain(&format!(" {word}"))?.len() == 1 {
@@ -87,7 +98,11 @@ pub(super) fn single<'w>(task: &str, what: &str, codec: &dyn Codec, words: &[&'w
     }
     if kept.len() < needed {
         return Err(Error::argument(
-            format!("task {task}: {} of {} {what} are one token in this tokenizer, {needed} are needed", kept.len(), words.len()),
+            format!(
+                "task {task}: {} of {} {what} are one token in this tokenizer, {needed} are needed",
+                kept.len(),
+                words.len()
+            ),
             "take a model with a larger vocabulary, or bring rows of your own as a .jsonl file",
         ));
     }
@@ -142,7 +157,12 @@ pub(super) fn header(task: &str, seed: u64, chosen: &Chosen) -> Header {
 }
 
 /// The data set, if there are enough rows. Says in the header how many clean prompts differ, where some are used more than once.
-pub(super) fn finish(task: &'static str, wanted: usize, mut header: Header, pairs: Vec<Pair>) -> Result<Dataset> {
+pub(super) fn finish(
+    task: &'static str,
+    wanted: usize,
+    mut header: Header,
+    pairs: Vec<Pair>,
+) -> Result<Dataset> {
     if wanted == 0 {
         return Err(Error::argument(format!("task {task}: 0 rows asked for"), "ask for at least one row"));
     }
@@ -170,7 +190,10 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
     // an answer must be the prompt's next token, not change the tokens before it
     if draft.trim_answers {
         for list in [&mut draft.answers, &mut draft.wrong_answers] {
-            let ok: Vec<bool> = list.iter().map(|a| continues(codec, &draft.clean.text, a)).collect::<std::result::Result<_, _>>()?;
+            let ok: Vec<bool> = list
+                .iter()
+                .map(|a| continues(codec, &draft.clean.text, a))
+                .collect::<std::result::Result<_, _>>()?;
             let mut ok = ok.into_iter();
             list.retain(|_| ok.next().unwrap_or(false));
         }

@@ -95,7 +95,10 @@ impl Task for Capitals {
         let n = known.len();
         if n < 2 {
             return Err(Error::argument(
-                format!("task capitals: {n} of {} countries and their capitals are one token each, 2 are needed", CAPITALS.len()),
+                format!(
+                    "task capitals: {n} of {} countries and their capitals are one token each, 2 are needed",
+                    CAPITALS.len()
+                ),
                 "take a model with a larger vocabulary, or bring rows of your own as a .jsonl file",
             ));
         }
@@ -107,7 +110,9 @@ impl Task for Capitals {
             let others = order.fork(spot.stratum as u64).choose(spot.index, n - 1, n - 1);
             let [country, capital] = known[own];
             let [other, wrong] = known[(own + 1 + others[spot.pass as usize]) % n];
-            let write = |country: &str| fill(TEMPLATES[spot.stratum], &[("COUNTRY", country)], &[("COUNTRY", "COUNTRY")]);
+            let write = |country: &str| {
+                fill(TEMPLATES[spot.stratum], &[("COUNTRY", country)], &[("COUNTRY", "COUNTRY")])
+            };
             Ok(Draft {
                 clean: write(country),
                 corrupt: write(other),

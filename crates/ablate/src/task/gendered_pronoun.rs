@@ -26,8 +26,8 @@ const TEMPLATES: [&str; 8] = [
 ];
 
 const MEN: [&str; 16] = [
-    "John", "Tom", "James", "Robert", "David", "Mark", "Paul", "Peter", "George", "Jack", "Michael", "Daniel", "Henry", "William",
-    "Thomas", "Richard",
+    "John", "Tom", "James", "Robert", "David", "Mark", "Paul", "Peter", "George", "Jack", "Michael",
+    "Daniel", "Henry", "William", "Thomas", "Richard",
 ];
 
 const WOMEN: [&str; 16] = [
@@ -49,8 +49,10 @@ const WOMEN: [&str; 16] = [
     "Emily",
 ];
 
-const ROLES: [&str; 12] =
-    ["baker", "teacher", "doctor", "cook", "judge", "writer", "singer", "lawyer", "player", "driver", "painter", "student"];
+const ROLES: [&str; 12] = [
+    "baker", "teacher", "doctor", "cook", "judge", "writer", "singer", "lawyer", "player", "driver",
+    "painter", "student",
+];
 
 impl Task for GenderedPronoun {
     fn name(&self) -> &'static str {
@@ -73,7 +75,10 @@ impl Task for GenderedPronoun {
         let roles = single(self.name(), "roles", codec, &ROLES, 1)?;
         let sides = [(&men, " he", &women, " she"), (&women, " she", &men, " he")];
         let strata: Vec<Stratum> = (0..TEMPLATES.len() * 2)
-            .map(|s| Stratum { size: (sides[s % 2].0.len() * roles.len()) as u64, passes: sides[s % 2].2.len() as u64 })
+            .map(|s| Stratum {
+                size: (sides[s % 2].0.len() * roles.len()) as u64,
+                passes: sides[s % 2].2.len() as u64,
+            })
             .collect();
         let order = ablate_graph::Random::new(request.seed, "gendered-pronoun: corrupt names");
         collect(self.name(), request, &chosen, &strata, |spot| {
@@ -82,8 +87,12 @@ impl Task for GenderedPronoun {
             let name = own[digit(&mut index, own.len())];
             let role = roles[digit(&mut index, roles.len())];
             // every name of the other list once, over the passes, in an order of this row's own
-            let other = others[order.fork(spot.stratum as u64).choose(spot.index, others.len(), others.len())[spot.pass as usize]];
-            let write = |name: &str| fill(TEMPLATES[spot.stratum / 2], &[("NAME", name), ("ROLE", role)], &[("NAME", "NAME")]);
+            let other =
+                others[order.fork(spot.stratum as u64).choose(spot.index, others.len(), others.len())
+                    [spot.pass as usize]];
+            let write = |name: &str| {
+                fill(TEMPLATES[spot.stratum / 2], &[("NAME", name), ("ROLE", role)], &[("NAME", "NAME")])
+            };
             Ok(Draft {
                 clean: write(name),
                 corrupt: write(other),

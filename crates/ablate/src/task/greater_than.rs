@@ -31,8 +31,8 @@ const TEMPLATES: [&str; 8] = [
 ];
 
 const NOUNS: [&str; 16] = [
-    "war", "project", "festival", "program", "conflict", "mission", "trial", "dispute", "crisis", "work", "journey", "battle", "game",
-    "study", "search", "trade",
+    "war", "project", "festival", "program", "conflict", "mission", "trial", "dispute", "crisis", "work",
+    "journey", "battle", "game", "study", "search", "trade",
 ];
 
 const CENTURIES: [&str; 6] = ["12", "13", "14", "15", "16", "17"];
@@ -64,7 +64,9 @@ impl Task for GreaterThan {
             let noun = nouns[digit(&mut index, nouns.len())];
             let century = CENTURIES[digit(&mut index, CENTURIES.len())];
             let year = years[digit(&mut index, years.len())];
-            let write = |yy: &str| fill(TEMPLATES[spot.stratum], &[("NOUN", noun), ("C", century), ("YY", yy)], &[("YY", "YY")]);
+            let write = |yy: &str| {
+                fill(TEMPLATES[spot.stratum], &[("NOUN", noun), ("C", century), ("YY", yy)], &[("YY", "YY")])
+            };
             let (answers, wrong_answers) = if pairs {
                 let years = |r: std::ops::Range<usize>| r.map(|y| format!("{y:02}")).collect();
                 (years(year + 1..100), years(0..year + 1))

@@ -47,7 +47,12 @@ impl Task for Induction {
                 default: "0",
                 about: "lowest token id used, to leave out special tokens",
             },
-            OptionSpec { name: "length", values: Values::Number(2, 4096), default: "12", about: "tokens before they repeat" },
+            OptionSpec {
+                name: "length",
+                values: Values::Number(2, 4096),
+                default: "12",
+                about: "tokens before they repeat",
+            },
             OptionSpec {
                 name: "corruption",
                 values: Values::Words(&["other-answer", "no-repeat"]),
@@ -73,7 +78,10 @@ impl Task for Induction {
             }
         }
         if vocab == 0 {
-            return Err(Error::argument("task induction needs the number of token ids", "give vocab=N, or a model with a tokenizer"));
+            return Err(Error::argument(
+                "task induction needs the number of token ids",
+                "give vocab=N, or a model with a tokenizer",
+            ));
         }
         // the block, and as many others for the corrupt one
         let usable = vocab.saturating_sub(min);

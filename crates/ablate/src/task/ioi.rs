@@ -107,10 +107,13 @@ pub(super) const NAMES: [&str; 72] = [
     "Nicole",
 ];
 
-const PLACES: [&str; 12] =
-    ["park", "school", "office", "garden", "beach", "library", "station", "market", "kitchen", "museum", "hotel", "church"];
+const PLACES: [&str; 12] = [
+    "park", "school", "office", "garden", "beach", "library", "station", "market", "kitchen", "museum",
+    "hotel", "church",
+];
 
-const THINGS: [&str; 12] = ["book", "ring", "ball", "gift", "letter", "ticket", "cup", "key", "phone", "camera", "box", "bag"];
+const THINGS: [&str; 12] =
+    ["book", "ring", "ball", "gift", "letter", "ticket", "cup", "key", "phone", "camera", "box", "bag"];
 
 impl Task for Ioi {
     fn name(&self) -> &'static str {
@@ -157,14 +160,21 @@ impl Task for Ioi {
             let mut index = spot.index;
             let io = digit(&mut index, n);
             let s = (io + 1 + digit(&mut index, n - 1)) % n;
-            let (place, thing) = (places[digit(&mut index, places.len())], things[digit(&mut index, things.len())]);
-            let others: Vec<&str> = names.iter().enumerate().filter(|(i, _)| *i != io && *i != s).map(|(_, w)| *w).collect();
-            let new: Vec<&str> = spot.random.choose(spot.index, others.len(), 3).into_iter().map(|i| others[i]).collect();
+            let (place, thing) =
+                (places[digit(&mut index, places.len())], things[digit(&mut index, things.len())]);
+            let others: Vec<&str> =
+                names.iter().enumerate().filter(|(i, _)| *i != io && *i != s).map(|(_, w)| *w).collect();
+            let new: Vec<&str> =
+                spot.random.choose(spot.index, others.len(), 3).into_iter().map(|i| others[i]).collect();
             let write = |[io, s1, s2]: [&str; 3], abba: bool| {
                 let (a, b) = if abba { (io, s1) } else { (s1, io) };
                 let (io, s1) = if abba { ("A", "B") } else { ("B", "A") };
                 let named = [("IO", io), ("S1", s1), ("S1+1", s1), ("S2", "S")];
-                fill(TEMPLATES[template], &[("A", a), ("B", b), ("S", s2), ("PLACE", place), ("THING", thing)], &named)
+                fill(
+                    TEMPLATES[template],
+                    &[("A", a), ("B", b), ("S", s2), ("PLACE", place), ("THING", thing)],
+                    &named,
+                )
             };
             let (io, s) = (names[io], names[s]);
             let corrupt = match corruption {

@@ -13,7 +13,8 @@ pub(super) struct Letters;
 const SEQUENCE: Sequence = Sequence {
     name: "letters",
     items: &[
-        "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z",
+        "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P", "Q", "R", "S", "T",
+        "U", "V", "W", "X", "Y", "Z",
     ],
     decade: 26,
     leads: &["", "The letters in order: ", "Alphabet: ", "The pupils recite ", "Spell on: "],

@@ -13,9 +13,28 @@ pub(super) struct Months;
 
 const SEQUENCE: Sequence = Sequence {
     name: "months",
-    items: &["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"],
+    items: &[
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ],
     decade: 12,
-    leads: &["", "The months in order: ", "Months of the year: ", "On the calendar we see ", "Name the months: "],
+    leads: &[
+        "",
+        "The months in order: ",
+        "Months of the year: ",
+        "On the calendar we see ",
+        "Name the months: ",
+    ],
 };
 
 impl Task for Months {

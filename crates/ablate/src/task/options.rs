@@ -35,10 +35,16 @@ pub fn parse_options<S: AsRef<str>>(items: &[S]) -> Result<Options> {
     for item in items {
         let item = item.as_ref();
         let Some((key, value)) = item.split_once('=') else {
-            return Err(Error::argument(format!("`{item}` is not an option"), "write key=value, as corruption=order"));
+            return Err(Error::argument(
+                format!("`{item}` is not an option"),
+                "write key=value, as corruption=order",
+            ));
         };
         if options.insert(key.trim().into(), value.trim().into()).is_some() {
-            return Err(Error::argument(format!("option `{}` is given twice", key.trim()), "give each option once"));
+            return Err(Error::argument(
+                format!("option `{}` is given twice", key.trim()),
+                "give each option once",
+            ));
         }
     }
     Ok(options)
@@ -57,7 +63,10 @@ impl Chosen {
         for spec in specs {
             let value = given.get(spec.name).map_or(spec.default, String::as_str);
             let wrong = |allowed: String| {
-                Err(Error::argument(format!("option {} of task {task} cannot be `{value}`", spec.name), format!("allowed: {allowed}")))
+                Err(Error::argument(
+                    format!("option {} of task {task} cannot be `{value}`", spec.name),
+                    format!("allowed: {allowed}"),
+                ))
             };
             match spec.values {
                 Values::Words(words) if !words.contains(&value) => return wrong(words.join(", ")),

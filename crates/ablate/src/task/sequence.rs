@@ -81,8 +81,9 @@ impl Sequence {
         let (spaced, usable) = self.usable(codec)?;
         let styles = self.styles(chosen.get("format"), spaced);
         let (length, wrap, total) = (chosen.number("length"), chosen.get("wrap") == "yes", self.items.len());
-        let starts: Vec<usize> =
-            (0..total).filter(|s| (wrap || s + length < total) && (0..=length).all(|k| usable[(s + k) % total])).collect();
+        let starts: Vec<usize> = (0..total)
+            .filter(|s| (wrap || s + length < total) && (0..=length).all(|k| usable[(s + k) % total]))
+            .collect();
         let decades: Vec<Vec<usize>> = (0..total)
             .step_by(self.decade)
             .map(|d| (d..(d + self.decade).min(total)).filter(|&i| usable[i]).collect::<Vec<_>>())
@@ -91,7 +92,11 @@ impl Sequence {
         if starts.is_empty() || decades.is_empty() {
             let single = usable.iter().filter(|u| **u).count();
             return Err(Error::argument(
-                format!("task {}: {single} of {total} items are one token in this tokenizer: no {} in a row", self.name, length + 1),
+                format!(
+                    "task {}: {single} of {total} items are one token in this tokenizer: no {} in a row",
+                    self.name,
+                    length + 1
+                ),
                 "take a smaller length, or another sequence",
             ));
         }
@@ -102,7 +107,9 @@ impl Sequence {
             let clean: Vec<usize> = (0..length).map(|k| (start + k) % total).collect();
             let (last, next) = (clean[length - 1], (start + length) % total);
             let corrupt = match chosen.get("corruption") {
-                "random" => scramble(spot.random, spot.index, &decades, &clean, total).ok_or("no unordered items")?,
+                "random" => {
+                    scramble(spot.random, spot.index, &decades, &clean, total).ok_or("no unordered items")?
+                }
                 _ => vec![last; length],
             };
             let style = &styles[spot.stratum];
@@ -139,7 +146,12 @@ impl Sequence {
         for &lead in self.leads {
             for (name, separator, tails) in [("bare", " ", ["", " "]), ("commas", ", ", [",", ", "])] {
                 if format == name || format == "mixed" {
-                    styles.push(Style { separator, tail: tails[usize::from(!spaced)], lead, before: if spaced { " " } else { "" } });
+                    styles.push(Style {
+                        separator,
+                        tail: tails[usize::from(!spaced)],
+                        lead,
+                        before: if spaced { " " } else { "" },
+                    });
                 }
             }
         }
@@ -161,11 +173,18 @@ impl Sequence {
 }
 
 /// Items of one decade in which none is followed by its successor.
-fn scramble(random: Random, row: u64, decades: &[Vec<usize>], clean: &[usize], total: usize) -> Option<Vec<usize>> {
+fn scramble(
+    random: Random,
+    row: u64,
+    decades: &[Vec<usize>],
+    clean: &[usize],
+    total: usize,
+) -> Option<Vec<usize>> {
     (0..64).find_map(|attempt| {
         let slot = attempt * 16;
         let decade = &decades[random.below(row, slot, decades.len())];
-        let items: Vec<usize> = (0..clean.len()).map(|k| decade[random.below(row, slot + 1 + k as u64, decade.len())]).collect();
+        let items: Vec<usize> =
+            (0..clean.len()).map(|k| decade[random.below(row, slot + 1 + k as u64, decade.len())]).collect();
         let unordered = items.windows(2).all(|w| w[1] != (w[0] + 1) % total);
         (unordered && items != clean).then_some(items)
     })

@@ -94,7 +94,11 @@ impl Task for SubjectVerb {
         }
         if nouns.len() < 2 {
             return Err(Error::argument(
-                format!("task subject-verb: {} of {} nouns have one token in both numbers, 2 are needed", nouns.len(), NOUNS.len()),
+                format!(
+                    "task subject-verb: {} of {} nouns have one token in both numbers, 2 are needed",
+                    nouns.len(),
+                    NOUNS.len()
+                ),
                 "take a model with a larger vocabulary, or bring rows of your own as a .jsonl file",
             ));
         }
@@ -103,8 +107,11 @@ impl Task for SubjectVerb {
             "same" => &[0],
             _ => &[0, 1],
         };
-        let verbs: [&[&str]; 2] =
-            if chosen.get("verbs") == "all" { [&[" is", " was", " has"], &[" are", " were", " have"]] } else { [&[" is"], &[" are"]] };
+        let verbs: [&[&str]; 2] = if chosen.get("verbs") == "all" {
+            [&[" is", " was", " has"], &[" are", " were", " have"]]
+        } else {
+            [&[" is"], &[" are"]]
+        };
         let size = (nouns.len() * (nouns.len() - 1) * numbers.len()) as u64;
         let strata = [Stratum { size, passes: 1 }; TEMPLATES.len() * 2];
         collect(self.name(), request, &chosen, &strata, |spot| {
@@ -114,7 +121,9 @@ impl Task for SubjectVerb {
             let second = (subject + 1 + digit(&mut index, nouns.len() - 1)) % nouns.len();
             let second = nouns[second][plural ^ numbers[digit(&mut index, numbers.len())]];
             let named = [("SUBJECT", "SUBJECT"), ("SECOND", "SECOND")];
-            let write = |number: usize| fill(TEMPLATES[template], &[("SUBJECT", nouns[subject][number]), ("SECOND", second)], &named);
+            let write = |number: usize| {
+                fill(TEMPLATES[template], &[("SUBJECT", nouns[subject][number]), ("SECOND", second)], &named)
+            };
             let forms = |number: usize| verbs[number].iter().map(ToString::to_string).collect();
             Ok(Draft {
                 clean: write(plural),

@@ -33,7 +33,8 @@ impl Fake {
         while i < chars.len() {
             let start = i;
             let digit = |k: usize| chars.get(k).is_some_and(char::is_ascii_digit);
-            if chars[i] == ' ' && i + 1 < chars.len() && !(self.splits && digit(i + 1)) && chars[i + 1] != ' ' {
+            if chars[i] == ' ' && i + 1 < chars.len() && !(self.splits && digit(i + 1)) && chars[i + 1] != ' '
+            {
                 i += 1;
             }
             let class = |c: char| if c.is_alphabetic() { 1 } else { 2 * i32::from(c.is_ascii_digit()) };
@@ -71,7 +72,8 @@ impl Codec for Fake {
     fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
         let mut known = self.known.lock().unwrap();
         let id = |piece: String| {
-            let id = 1 + (ablate_graph::rng::splitmix64(ablate_graph::rng::fnv1a(piece.as_bytes())) >> 41) as u32;
+            let id =
+                1 + (ablate_graph::rng::splitmix64(ablate_graph::rng::fnv1a(piece.as_bytes())) >> 41) as u32;
             let old = known.entry(id).or_insert_with(|| piece.clone());
             assert_eq!(*old, piece, "two tokens of the test have one id");
             id

@@ -24,18 +24,39 @@ fn files_that_cannot_be_used_name_line_and_field() {
         ("[1]", "d.jsonl: line 2: not a JSON object"),
         (r#"{"answers": [" b"]}"#, "d.jsonl: line 2: field `clean`: missing"),
         (r#"{"clean": "a"}"#, "d.jsonl: line 2: field `answers`: missing"),
-        (r#"{"clean": "a", "clean_tokens": [1], "answers": [" b"]}"#, "d.jsonl: line 2: field `clean_tokens`: given twice"),
+        (
+            r#"{"clean": "a", "clean_tokens": [1], "answers": [" b"]}"#,
+            "d.jsonl: line 2: field `clean_tokens`: given twice",
+        ),
         (r#"{"clean": "a", "clean": "b", "answers": [" b"]}"#, "d.jsonl: line 2: field `clean`: given twice"),
-        (r#"{"clean": "a", "answers": " b"}"#, "d.jsonl: line 2: field `answers`: a list of strings expected, found a string"),
-        (r#"{"clean": "a", "answer_tokens": [-1]}"#, "d.jsonl: line 2: field `answer_tokens`: a list of token ids expected, found -1"),
-        (r#"{"clean": "a", "answer_tokens": [4294967296]}"#, "d.jsonl: line 2: field `answer_tokens`: a list of token ids"),
-        (r#"{"clean": "a", "answers": [" b"], "wrong_answer": [" c"]}"#, "d.jsonl: line 2: field `wrong_answer`: unknown field"),
-        (r#"{"clean": "a", "answers": [" b"], "positions": {"S2": 1.5}}"#, "d.jsonl: line 2: field `positions`: names with token"),
+        (
+            r#"{"clean": "a", "answers": " b"}"#,
+            "d.jsonl: line 2: field `answers`: a list of strings expected, found a string",
+        ),
+        (
+            r#"{"clean": "a", "answer_tokens": [-1]}"#,
+            "d.jsonl: line 2: field `answer_tokens`: a list of token ids expected, found -1",
+        ),
+        (
+            r#"{"clean": "a", "answer_tokens": [4294967296]}"#,
+            "d.jsonl: line 2: field `answer_tokens`: a list of token ids",
+        ),
+        (
+            r#"{"clean": "a", "answers": [" b"], "wrong_answer": [" c"]}"#,
+            "d.jsonl: line 2: field `wrong_answer`: unknown field",
+        ),
+        (
+            r#"{"clean": "a", "answers": [" b"], "positions": {"S2": 1.5}}"#,
+            "d.jsonl: line 2: field `positions`: names with token",
+        ),
         (
             r#"{"clean": "a", "answers": [" b"], "corrupt_positions": {"S2": 1}}"#,
             "d.jsonl: line 2: field `corrupt_positions`: given without",
         ),
-        (r#"{"format": "ablate/dataset", "version": 1}"#, "d.jsonl: line 2: field `format`: a header line after"),
+        (
+            r#"{"format": "ablate/dataset", "version": 1}"#,
+            "d.jsonl: line 2: field `format`: a header line after",
+        ),
     ];
     for (line, expected) in cases {
         let found = message(parse("d.jsonl", &format!("{good}{line}\n")));
@@ -45,7 +66,8 @@ fn files_that_cannot_be_used_name_line_and_field() {
 
 #[test]
 fn headers_of_other_kinds_and_versions_are_refused() {
-    let header = |h: &str| message(parse("d.jsonl", &format!("{h}\n{{\"clean\": \"a\", \"answers\": [\" b\"]}}\n")));
+    let header =
+        |h: &str| message(parse("d.jsonl", &format!("{h}\n{{\"clean\": \"a\", \"answers\": [\" b\"]}}\n")));
     assert!(header(r#"{"format": "ablate/scores", "version": 1}"#).contains("this is \"ablate/scores\""));
     assert!(header(r#"{"format": "ablate/dataset", "version": 2}"#).contains("version 2 is not known"));
     assert!(header(r#"{"format": "ablate/dataset", "version": "1"}"#).contains("is not known"));
@@ -63,19 +85,30 @@ fn empty_and_damaged_files() {
     assert!(message(parse("d.jsonl", "")).contains("there are no rows"));
     assert!(message(parse("d.json", "{\"prompts\": 3}")).contains("field `prompts`"));
     assert!(message(parse("d.json", "{\"prompts\": [")).contains("not JSON"));
-    assert!(message(parse("d.json", "{\"prompts\":\n[{\"clean\": \"a\"}]}")).contains("row 0: field `answers`: missing"));
-    assert!(message(parse("d.csv", "clean,wrong\na,b\n")).contains("line 1: field `correct_idx`: no such column"));
-    assert!(message(parse("d.csv", "clean,correct_idx\na,b\n")).contains("line 2: field `correct_idx`: a token id"));
+    assert!(
+        message(parse("d.json", "{\"prompts\":\n[{\"clean\": \"a\"}]}"))
+            .contains("row 0: field `answers`: missing")
+    );
+    assert!(
+        message(parse("d.csv", "clean,wrong\na,b\n")).contains("line 1: field `correct_idx`: no such column")
+    );
+    assert!(
+        message(parse("d.csv", "clean,correct_idx\na,b\n"))
+            .contains("line 2: field `correct_idx`: a token id")
+    );
     assert!(message(parse("d.csv", "clean,correct_idx\na,1\na,1,2\n")).contains("line 3: not a CSV table"));
     let bytes = Dataset::parse(Path::new("d.jsonl"), b"{}\n\xff\n", None);
     assert!(message(bytes).contains("line 2: not UTF-8"));
-    assert!(message(Dataset::read(Path::new("no/such/file.jsonl"))).contains("cannot read no/such/file.jsonl"));
+    assert!(
+        message(Dataset::read(Path::new("no/such/file.jsonl"))).contains("cannot read no/such/file.jsonl")
+    );
     let data = parse("d.jsonl", r#"{"clean": "a", "answers": [" b"]}"#).unwrap();
     assert!(message(data.write(Path::new("no/such/folder/d.jsonl"))).contains("cannot write"));
 }
 
 fn rows() -> Dataset {
-    let pair = |clean: &str, corrupt: &str, right: &[&str], wrong: &[&str]| Pair::text(clean, corrupt, right, wrong);
+    let pair =
+        |clean: &str, corrupt: &str, right: &[&str], wrong: &[&str]| Pair::text(clean, corrupt, right, wrong);
     let mut out = pair("a b c", "a x c", &[" d"], &[" e"]);
     out.positions.insert("S2".into(), 3);
     let mut odd = pair("a b c", "a x c", &[" d"], &[" e"]);
@@ -109,8 +142,13 @@ fn bad_rows_are_counted_and_explained() {
 #[test]
 fn a_batch_stops_at_the_first_bad_row() {
     let codec = Fake::words();
-    for (row, reject) in rows().check(Some(&codec), Limits { n_ctx: 6, ..Limits::default() }).rejects.iter().enumerate() {
-        let one = rows().subset(&[0, row + 1]).unwrap().batch(Some(&codec), Limits { n_ctx: 6, ..Limits::default() });
+    for (row, reject) in
+        rows().check(Some(&codec), Limits { n_ctx: 6, ..Limits::default() }).rejects.iter().enumerate()
+    {
+        let one = rows()
+            .subset(&[0, row + 1])
+            .unwrap()
+            .batch(Some(&codec), Limits { n_ctx: 6, ..Limits::default() });
         assert_eq!(message(one), format!("row 1: {}", reject.reason));
     }
     let small = rows().subset(&[0]).unwrap().batch(Some(&codec), Limits { d_vocab: 10, n_ctx: 6 });

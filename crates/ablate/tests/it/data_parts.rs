@@ -6,7 +6,13 @@ use ablate::dataset::{Dataset, Pair, Test, Train};
 use proptest::prelude::*;
 
 fn data(prompts: &[usize]) -> Dataset {
-    Dataset::new(prompts.iter().enumerate().map(|(i, p)| Pair::text(format!("p {p}"), format!("q {i}"), &[" a"], &[" b"])).collect())
+    Dataset::new(
+        prompts
+            .iter()
+            .enumerate()
+            .map(|(i, p)| Pair::text(format!("p {p}"), format!("q {i}"), &[" a"], &[" b"]))
+            .collect(),
+    )
 }
 
 fn prompts(data: &Dataset) -> Vec<String> {
@@ -55,7 +61,10 @@ fn the_split_has_about_the_fraction_and_follows_the_seed() {
 fn the_filter_keeps_what_is_right_and_says_how_many() {
     let whole = data(&[0, 1, 2, 3]);
     let kept = whole.filter_correct(&[1.0, -1.0, 0.0, 2.0]).unwrap();
-    assert_eq!((kept.kept, kept.total, prompts(&kept.dataset)), (vec![0, 3], 4, prompts(&whole.subset(&[0, 3]).unwrap())));
+    assert_eq!(
+        (kept.kept, kept.total, prompts(&kept.dataset)),
+        (vec![0, 3], 4, prompts(&whole.subset(&[0, 3]).unwrap()))
+    );
     assert!(whole.filter_correct(&[1.0]).unwrap_err().to_string().contains("1 logit differences for 4 rows"));
     assert!(whole.filter_correct(&[1.0, f64::NAN, 1.0, 1.0]).unwrap_err().to_string().contains("row 1"));
     assert!(whole.filter_correct(&[-1.0; 4]).unwrap_err().to_string().contains("none of the 4 rows"));

@@ -151,8 +151,13 @@ proptest! {
 fn rows_do_not_depend_on_what_was_made_before() {
     let codec = Fake::words();
     let fresh = |name: &str| make(name, 9, 5, &[], Some(&Fake::words())).unwrap().to_jsonl();
-    let forth: Vec<String> = task::all().iter().map(|t| make(t.name(), 9, 5, &[], Some(&codec)).unwrap().to_jsonl()).collect();
-    let mut back: Vec<String> = task::all().iter().rev().map(|t| make(t.name(), 9, 5, &[], Some(&codec)).unwrap().to_jsonl()).collect();
+    let forth: Vec<String> =
+        task::all().iter().map(|t| make(t.name(), 9, 5, &[], Some(&codec)).unwrap().to_jsonl()).collect();
+    let mut back: Vec<String> = task::all()
+        .iter()
+        .rev()
+        .map(|t| make(t.name(), 9, 5, &[], Some(&codec)).unwrap().to_jsonl())
+        .collect();
     back.reverse();
     assert_eq!(forth, back);
     assert_eq!(forth, task::all().iter().map(|t| fresh(t.name())).collect::<Vec<_>>());
@@ -162,7 +167,8 @@ fn rows_do_not_depend_on_what_was_made_before() {
 fn a_prompt_comes_again_only_when_all_have_come() {
     let codec = Fake::digits();
     let data = make("digits", 60, 0, &["format=bare"], Some(&codec)).unwrap();
-    let clean = |n: usize| data.pairs[..n].iter().map(|p| format!("{:?}", p.clean)).collect::<BTreeSet<_>>().len();
+    let clean =
+        |n: usize| data.pairs[..n].iter().map(|p| format!("{:?}", p.clean)).collect::<BTreeSet<_>>().len();
     assert_eq!((clean(25), clean(60)), (25, 25), "5 starts in 5 formats");
     assert_eq!(data.header.extra["distinct_clean"], 25);
 }

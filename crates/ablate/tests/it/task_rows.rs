@@ -11,7 +11,13 @@ use ablate_model::Codec;
 
 use crate::codec::Fake;
 
-pub(crate) fn make(name: &str, n: usize, seed: u64, options: &[&str], codec: Option<&dyn Codec>) -> ablate::Result<Dataset> {
+pub(crate) fn make(
+    name: &str,
+    n: usize,
+    seed: u64,
+    options: &[&str],
+    codec: Option<&dyn Codec>,
+) -> ablate::Result<Dataset> {
     let options = parse_options(options)?;
     task::find(name)?.generate(&TaskRequest { n, seed, options: &options, codec })
 }
@@ -36,8 +42,16 @@ pub(crate) fn show(data: &Dataset) -> String {
     for p in &data.pairs {
         let corrupt = p.corrupt.as_ref().map(prompt).unwrap_or_default();
         let positions: Vec<String> = p.positions.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        writeln!(out, "{} {}\n    {corrupt}", p.group.as_deref().unwrap_or_default(), prompt(&p.clean)).unwrap();
-        writeln!(out, "    + {} - {} @ {}", labels(&p.answers), labels(&p.wrong_answers), positions.join(" ")).unwrap();
+        writeln!(out, "{} {}\n    {corrupt}", p.group.as_deref().unwrap_or_default(), prompt(&p.clean))
+            .unwrap();
+        writeln!(
+            out,
+            "    + {} - {} @ {}",
+            labels(&p.answers),
+            labels(&p.wrong_answers),
+            positions.join(" ")
+        )
+        .unwrap();
     }
     out
 }
@@ -47,7 +61,10 @@ fn five_rows_of_each_task() {
     for task in task::all() {
         let options: &[&str] = if task.name() == "induction" { &["vocab=100", "min-id=3"] } else { &[] };
         if !task.needs_codec() {
-            insta::assert_snapshot!(format!("{}-tokens", task.name()), show(&make(task.name(), 5, 0, options, None).unwrap()));
+            insta::assert_snapshot!(
+                format!("{}-tokens", task.name()),
+                show(&make(task.name(), 5, 0, options, None).unwrap())
+            );
             continue;
         }
         for (codec, name) in [(Fake::words(), "words"), (Fake::digits().with_bos(), "digits")] {
@@ -102,13 +119,20 @@ fn names_of_tasks_and_options_are_checked() {
         (error.to_string().as_str(), error.hint().unwrap().as_str()),
         ("option corruption of task ioi cannot be `all`", "allowed: abc, io, s, s1, s2, order")
     );
-    assert!(make("digits", 1, 0, &["length=9"], Some(&codec)).unwrap_err().hint().unwrap().contains("from 2 to 6"));
+    assert!(
+        make("digits", 1, 0, &["length=9"], Some(&codec))
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("from 2 to 6")
+    );
     assert!(parse_options(&["order"]).unwrap_err().to_string().contains("is not an option"));
     assert!(parse_options(&["a=1", "a=2"]).unwrap_err().to_string().contains("twice"));
     for task in task::all() {
         for option in task.options() {
             let given = Options::from([(option.name.to_string(), option.default.to_string())]);
-            let _ = task.generate(&TaskRequest { n: 1, seed: 0, options: &given, codec: Some(&codec) }).unwrap();
+            let _ =
+                task.generate(&TaskRequest { n: 1, seed: 0, options: &given, codec: Some(&codec) }).unwrap();
         }
     }
 }
@@ -118,7 +142,11 @@ fn what_cannot_be_made_is_said() {
     let codec = Fake::words();
     assert!(make("ioi", 3, 0, &[], None).unwrap_err().to_string().contains("needs a tokenizer"));
     assert!(make("ioi", 0, 0, &[], Some(&codec)).unwrap_err().to_string().contains("0 rows"));
-    let Err(Error::TooFew { made, wanted, .. }) = make("days", 1000, 0, &["corruption=repeat-last"], Some(&codec)) else { panic!() };
+    let Err(Error::TooFew { made, wanted, .. }) =
+        make("days", 1000, 0, &["corruption=repeat-last"], Some(&codec))
+    else {
+        panic!()
+    };
     assert_eq!((made, wanted), (35, 1000), "7 starts in 5 formats");
     assert_eq!(make("days", 35, 0, &["corruption=repeat-last"], Some(&codec)).unwrap().len(), 35);
     assert!(make("induction", 3, 0, &[], None).unwrap_err().hint().unwrap().contains("vocab=N"));

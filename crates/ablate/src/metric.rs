@@ -1,0 +1,197 @@
+//! Metrics: one number for each example, higher = more of the behaviour, always on the clean example's labels.
+
+use std::fmt;
+
+use ablate_model::Batch;
+use ablate_model::engine::Judge;
+use ablate_tensor::{Real, ops};
+
+use crate::error::{Error, Result};
+
+/// What is measured at the last real token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Metric {
+    /// Mean logit of the answers minus mean logit of the wrong answers.
+    #[default]
+    LogitDiff,
+    /// Probability of the answers minus probability of the wrong answers.
+    ProbDiff,
+    /// Log of the summed probability of the answers.
+    LogProb,
+    /// `-KL(P_clean ‖ P_run)` over the full vocabulary, in nats.
+    Kl,
+    /// 1 when the most likely token is an answer, else 0.
+    Accuracy,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 5] = [Self::LogitDiff, Self::ProbDiff, Self::LogProb, Self::Kl, Self::Accuracy];
+
+    /// The name users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogitDiff => "logit-diff",
+            Self::ProbDiff => "prob-diff",
+            Self::LogProb => "logprob",
+            Self::Kl => "kl",
+            Self::Accuracy => "accuracy",
+        }
+    }
+
+    /// The metric of this name.
+    ///
+    /// # Errors
+    /// An unknown name, with the known ones.
+    pub fn parse(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|m| m.name() == name);
+        found.ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Self::name)))
+    }
+
+    /// Checks that every row has the labels that this metric reads.
+    ///
+    /// # Errors
+    /// The first row without them.
+    pub fn check(self, batch: &Batch) -> Result<()> {
+        for (i, row) in batch.rows().iter().enumerate() {
+            let missing = match self {
+                Self::Kl => None,
+                _ if row.answers.is_empty() => Some("answers"),
+                Self::LogitDiff if row.wrong_answers.is_empty() => Some("wrong_answers"),
+                _ => None,
+            };
+            if let Some(field) = missing {
+                return Err(Error::Row {
+                    row: i,
+                    message: format!("the metric {} needs `{field}`", self.name()),
+                    hint: Some(
+                        "choose another --metric (kl needs no labels) or add the field to the data".into(),
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The clean run's distribution of each example, as [`Metric::Kl`] needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference<T> {
+    /// `P_clean`, `[examples, d_vocab_out]`.
+    pub(crate) probs: Vec<T>,
+    /// `Σ p·log p` of each example.
+    pub(crate) entropy_term: Vec<f64>,
+}
+
+impl<T: Real> Reference<T> {
+    /// From all logits of the clean run, `[examples, d_vocab_out]`.
+    pub(crate) fn from_logits(logits: &[f64], d_vocab_out: usize) -> Self {
+        let mut probs = Vec::with_capacity(logits.len());
+        let mut entropy_term = Vec::new();
+        for row in logits.chunks_exact(d_vocab_out) {
+            let lse = ops::log_sum_exp(row);
+            let mut sum = 0.0;
+            for &x in row {
+                let p = (x - lse).exp();
+                sum += p * (x - lse);
+                probs.push(T::of(p));
+            }
+            entropy_term.push(sum);
+        }
+        Self { probs, entropy_term }
+    }
+}
+
+/// Judges the logits of an example by a metric.
+#[derive(Debug)]
+pub(crate) struct MetricJudge<T> {
+    metric: Metric,
+    /// For [`Metric::LogitDiff`]: answers then wrong answers of each example.
+    tokens: Vec<Vec<u32>>,
+    n_answers: Vec<usize>,
+    wrong: Vec<Vec<u32>>,
+    reference: Option<Reference<T>>,
+}
+
+impl<T: Real> MetricJudge<T> {
+    /// A judge for the rows of `batch`; `reference` is needed for [`Metric::Kl`].
+    pub(crate) fn new(metric: Metric, batch: &Batch, reference: Option<Reference<T>>) -> Self {
+        let rows = batch.rows();
+        let tokens =
+            rows.iter().map(|r| r.answers.iter().chain(&r.wrong_answers).copied().collect()).collect();
+        Self {
+            metric,
+            tokens,
+            n_answers: rows.iter().map(|r| r.answers.len()).collect(),
+            wrong: rows.iter().map(|r| r.wrong_answers.clone()).collect(),
+            reference,
+        }
+    }
+
+    fn answers(&self, example: usize) -> &[u32] {
+        &self.tokens[example][..self.n_answers[example]]
+    }
+}
+
+impl<T: Real> Judge<T> for MetricJudge<T> {
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn tokens(&self, example: usize) -> Option<&[u32]> {
+        (self.metric == Metric::LogitDiff).then(|| &self.tokens[example][..])
+    }
+
+    fn judge(&self, example: usize, _read: usize, logits: &[T], out: &mut [f64]) {
+        let prob =
+            |ids: &[u32], lse: f64| ids.iter().map(|&t| (logits[t as usize].f64() - lse).exp()).sum::<f64>();
+        out[0] = match self.metric {
+            Metric::LogitDiff => {
+                let (right, wrong) = logits.split_at(self.n_answers[example]);
+                mean(right) - mean(wrong)
+            }
+            Metric::ProbDiff => {
+                let lse = ops::log_sum_exp(logits);
+                prob(self.answers(example), lse) - prob(&self.wrong[example], lse)
+            }
+            Metric::LogProb => {
+                let lse = ops::log_sum_exp(logits);
+                let picked: Vec<f64> =
+                    self.answers(example).iter().map(|&t| logits[t as usize].f64()).collect();
+                ops::log_sum_exp(&picked) - lse
+            }
+            Metric::Kl => match &self.reference {
+                Some(reference) => {
+                    let v = logits.len();
+                    let p = &reference.probs[example * v..(example + 1) * v];
+                    // Σ p (log p - x + lse); p sums to 1 up to rounding, so the sum of p multiplies lse
+                    let lse = ops::log_sum_exp(logits);
+                    let cross = mixed_dot(p, logits, lse);
+                    -(reference.entropy_term[example] - cross)
+                }
+                None => f64::NAN, // refused before any run: see Metric::Kl in the runner
+            },
+            Metric::Accuracy => {
+                let best = (0..logits.len()).fold(0, |b, i| if logits[i] > logits[b] { i } else { b });
+                f64::from(u8::from(self.answers(example).contains(&(best as u32))))
+            }
+        };
+    }
+}
+
+/// `Σ p·(x - lse)`, in blocks summed in `f64`.
+fn mixed_dot<T: Real>(p: &[T], x: &[T], lse: f64) -> f64 {
+    let shift = T::of(lse);
+    p.chunks(256).zip(x.chunks(256)).map(|(p, x)| ops::dot_shifted(p, x, shift).f64()).sum()
+}
+
+fn mean<T: Real>(x: &[T]) -> f64 {
+    x.iter().map(|v| v.f64()).sum::<f64>() / x.len() as f64
+}

@@ -1,0 +1,160 @@
+//! Running plans on a model and a data set: base runs, ablation sources and blocks under a memory budget are made once
+//! and shared by everything that is evaluated.
+
+mod means;
+mod typed;
+
+use ablate_graph::{Plan, Side};
+use ablate_model::Batch;
+use ablate_model::model::{AnyWeights, Model};
+
+use self::typed::Typed;
+use crate::error::{Error, Result};
+use crate::metric::Metric;
+
+/// What stays the same for all plans of a study.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What is measured.
+    pub metric: Metric,
+    /// Rows over which means are taken; `None` = the data itself.
+    pub mean_set: Option<Batch>,
+    /// Which text of the mean set is averaged.
+    pub mean_side: Side,
+    /// Bytes that kept activations may take.
+    pub budget: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { metric: Metric::default(), mean_set: None, mean_side: Side::Clean, budget: 512 << 20 }
+    }
+}
+
+/// What a study can do, whatever its number type.
+trait Evaluate: Send + std::fmt::Debug {
+    fn base_values(&mut self, side: Side) -> Result<Vec<f64>>;
+    fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>>;
+    fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>>;
+    fn accept(&mut self);
+    fn restart(&mut self);
+    fn prepare_for(&mut self, plans: &[Plan]) -> Result<()>;
+    fn activation_bytes(&self) -> usize;
+    fn blocks(&self) -> usize;
+    fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>>;
+}
+
+/// A model, a batch and a metric: evaluates plans.
+#[derive(Debug)]
+pub struct Study<'m> {
+    inner: Box<dyn Evaluate + 'm>,
+    batch: Batch,
+    setup: Setup,
+    forward_rows: u64,
+}
+
+impl<'m> Study<'m> {
+    /// A study of `model` on `batch`.
+    ///
+    /// # Errors
+    /// A row that lacks what the metric needs.
+    pub fn new(model: &'m Model, batch: Batch, setup: Setup) -> Result<Self> {
+        setup.metric.check(&batch)?;
+        let inner: Box<dyn Evaluate + 'm> = match model.weights() {
+            AnyWeights::F32(w) => Box::new(Typed::new(model.config(), w, batch.clone(), setup.clone())),
+            AnyWeights::F64(w) => Box::new(Typed::new(model.config(), w, batch.clone(), setup.clone())),
+        };
+        Ok(Self { inner, batch, setup, forward_rows: 0 })
+    }
+
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The metric.
+    pub fn metric(&self) -> Metric {
+        self.setup.metric
+    }
+
+    /// The metric of the plain run of `side`, for each example.
+    ///
+    /// # Errors
+    /// Rows without that text; values that are not finite.
+    pub fn base(&mut self, side: Side) -> Result<Vec<f64>> {
+        self.inner.base_values(side)
+    }
+
+    /// The metric of each plan's run, `[plans][examples]`.
+    ///
+    /// # Errors
+    /// Plans that the model or data cannot run; values that are not finite.
+    pub fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {
+        self.forward_rows += (plans.len() * self.batch.len()) as u64;
+        if plans.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.evaluate(plans)
+    }
+
+    /// The metric of one plan's run, kept so that [`Study::accept`] can make it the start of the runs after it.
+    ///
+    /// # Errors
+    /// As [`Study::evaluate`].
+    pub fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>> {
+        self.forward_rows += self.batch.len() as u64;
+        self.inner.trial(plan)
+    }
+
+    /// Later runs start from the last trial where they agree with it.
+    pub fn accept(&mut self) {
+        self.inner.accept();
+    }
+
+    /// Later runs start from the plain run again.
+    pub fn restart(&mut self) {
+        self.inner.restart();
+    }
+
+    /// Notes what `plans` will need, so that base runs are made once.
+    ///
+    /// # Errors
+    /// Sources that do not exist for a site.
+    pub fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
+        self.inner.prepare_for(plans)
+    }
+
+    /// Bytes that kept activations of all rows take together.
+    pub fn activation_bytes(&self) -> usize {
+        self.inner.activation_bytes()
+    }
+
+    /// Number of parts that the batch is run in to stay within the budget.
+    pub fn blocks(&self) -> usize {
+        self.inner.blocks()
+    }
+
+    /// Whether all rows are held in memory at once, so that a trial can be kept.
+    pub fn holds(&self) -> bool {
+        self.inner.blocks() == 1
+    }
+
+    /// Number of examples run through some part of the model so far, base runs not counted.
+    pub fn runs(&self) -> u64 {
+        self.forward_rows
+    }
+
+    /// All logits of the plain run of `side` at the positions `at` of each row (sorted), one vector a position.
+    ///
+    /// # Errors
+    /// Values that are not finite.
+    pub fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+        if at.len() != self.batch.len() || at.iter().any(Vec::is_empty) {
+            return Err(Error::argument(
+                "every row needs at least one position",
+                "pass one list of positions a row",
+            ));
+        }
+        self.inner.logits(side, at)
+    }
+}

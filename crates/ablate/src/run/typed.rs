@@ -1,0 +1,435 @@
+//! A study in one number type: the batch in blocks that fit the memory budget, their base runs and sources.
+
+use std::sync::Arc;
+
+use ablate_graph::rng::Random;
+use ablate_graph::{Plan, Side, Site, Source};
+use ablate_model::engine::{AllLogits, Base, Compiled, Engine, Judge, Keep, Sources, Table, TokenLogits};
+use ablate_model::{Batch, Config, Weights};
+use ablate_tensor::Real;
+
+use super::means::Means;
+use super::{Evaluate, Setup};
+use crate::error::{Error, Result};
+use crate::metric::{Metric, MetricJudge, Reference};
+
+/// Rows of the batch that are run together.
+#[derive(Debug)]
+struct Block<T> {
+    batch: Batch,
+    /// Index of each row in the whole batch.
+    rows: Vec<usize>,
+    state: Option<State<T>>,
+}
+
+/// What has been computed for a block.
+#[derive(Debug)]
+struct State<T> {
+    judge: MetricJudge<T>,
+    sources: Sources<T>,
+    /// What each donor run kept.
+    donors: Vec<(Source, Keep)>,
+    clean: Option<Base<T>>,
+    corrupt: Option<Base<T>>,
+    /// The run that accepted edits start from, and the last trial.
+    current: Option<Base<T>>,
+    trial: Option<Base<T>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Typed<'m, T> {
+    cfg: &'m Config,
+    weights: &'m Weights<T>,
+    setup: Setup,
+    whole: Batch,
+    blocks: Vec<Block<T>>,
+    means: Vec<Means<T>>,
+    /// What every base run and source must keep: grows with the plans seen.
+    base_keep: Keep,
+    source_keep: Vec<(Source, Keep)>,
+}
+
+impl<'m, T: Real> Typed<'m, T> {
+    pub(super) fn new(cfg: &'m Config, weights: &'m Weights<T>, batch: Batch, setup: Setup) -> Self {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let blocks = vec![Block { batch: batch.clone(), rows, state: None }];
+        Self {
+            cfg,
+            weights,
+            setup,
+            whole: batch,
+            blocks,
+            means: Vec::new(),
+            base_keep: Keep::PRE,
+            source_keep: Vec::new(),
+        }
+    }
+
+    /// Notes what the plans need; drops state that lacks it, and splits the batch into blocks that fit the budget.
+    fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
+        let probe = self.whole.subset(&[0]);
+        let engine = Engine::new(self.cfg, self.weights, &probe);
+        let mut keep = self.base_keep;
+        let mut needs = self.source_keep.clone();
+        for plan in plans {
+            // positions are checked on the whole batch when the block is run; the stages do not depend on them
+            for edit in &plan.edits {
+                let kept = Keep::source_of(edit.site);
+                keep = keep | engine.keep_for(edit);
+                if edit.source != Source::Zero {
+                    match needs.iter_mut().find(|(s, _)| *s == edit.source) {
+                        Some((_, k)) => *k = *k | kept,
+                        None => needs.push((edit.source, kept)),
+                    }
+                }
+            }
+            if plan.freeze_norm {
+                keep = keep | Keep::SCALES;
+            }
+        }
+        if keep != self.base_keep
+            || needs != self.source_keep
+            || self.blocks.iter().all(|b| b.state.is_none())
+        {
+            self.base_keep = keep;
+            self.source_keep = needs;
+            self.prepare_means()?;
+            self.split();
+        }
+        Ok(())
+    }
+
+    fn prepare_means(&mut self) -> Result<()> {
+        for (source, keep) in self.source_keep.clone() {
+            let positional = match source {
+                Source::Mean => false,
+                Source::MeanPositional => true,
+                _ => continue,
+            };
+            if keep.has(Keep::PATTERN) {
+                return Err(Error::argument(
+                    "patterns have no mean: rows differ in length",
+                    "use zero or resample for patterns",
+                ));
+            }
+            if self.means.iter().any(|m| m.source() == source && m.has(keep)) {
+                continue;
+            }
+            let had = self.means.iter().find(|m| m.source() == source).map_or(Keep::NONE, Means::keep);
+            self.means.retain(|m| m.source() != source);
+            let tokens = (self.setup.budget
+                / 2
+                / ((had | keep).per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>()))
+            .max(1);
+            let set = self.setup.mean_set.as_ref().unwrap_or(&self.whole);
+            let side = self.setup.mean_side;
+            self.means.push(Means::new(self.cfg, self.weights, set, side, positional, had | keep, tokens)?);
+        }
+        Ok(())
+    }
+
+    /// Numbers that one token of the longest row takes in base runs and donor runs.
+    fn per_token(&self) -> usize {
+        let len = self.whole.max_len();
+        let donors = self
+            .source_keep
+            .iter()
+            .filter(|(s, _)| matches!(s, Source::Resample | Source::ResampleOther { .. }));
+        let donors: usize = donors.map(|(_, k)| k.per_token(self.cfg, len)).sum();
+        self.base_keep.per_token(self.cfg, len) + donors
+    }
+
+    /// Bytes of activations that all rows take together.
+    pub(super) fn bytes(&self) -> usize {
+        let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
+        tokens * self.per_token() * size_of::<T>()
+    }
+
+    fn split(&mut self) {
+        let per_token = self.per_token() * size_of::<T>();
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
+        let mut used = 0;
+        for (i, row) in self.whole.rows().iter().enumerate() {
+            let bytes = row.clean.len() * per_token;
+            if used > 0 && used + bytes > self.setup.budget {
+                groups.push(Vec::new());
+                used = 0;
+            }
+            let last = groups.len() - 1;
+            groups[last].push(i);
+            used += bytes;
+        }
+        self.blocks = groups
+            .into_iter()
+            .map(|rows| Block { batch: self.whole.subset(&rows), rows, state: None })
+            .collect();
+    }
+
+    /// Calls `f` with every block's engine and state, made on the way; drops states that do not fit together.
+    fn each_block<R>(
+        &mut self,
+        mut f: impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
+    ) -> Result<Vec<R>> {
+        let hold = self.blocks.len() == 1;
+        let mut out = Vec::with_capacity(self.blocks.len());
+        for b in 0..self.blocks.len() {
+            let mut block = std::mem::replace(
+                &mut self.blocks[b],
+                Block { batch: Batch::default(), rows: vec![], state: None },
+            );
+            let result = self.in_block(&mut block, &mut f);
+            if !hold {
+                block.state = None;
+            }
+            self.blocks[b] = block;
+            out.push(result?);
+        }
+        Ok(out)
+    }
+
+    fn in_block<R>(
+        &self,
+        block: &mut Block<T>,
+        f: &mut impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
+    ) -> Result<R> {
+        let engine = Engine::new(self.cfg, self.weights, &block.batch);
+        let mut state = match block.state.take() {
+            Some(state) => state,
+            None => self.new_state(&engine)?,
+        };
+        self.fill_sources(&engine, &mut state, &block.rows)?;
+        let result = f(&engine, &mut state, &block.rows);
+        block.state = Some(state);
+        result
+    }
+
+    fn new_state(&self, engine: &Engine<'_, T>) -> Result<State<T>> {
+        let reference = if self.setup.metric == Metric::Kl {
+            let all = AllLogits { d_vocab_out: self.cfg.d_vocab_out };
+            let plan = Compiled::default();
+            let run = engine.base(&plan, &Sources::new(), Keep::NONE, false, &all)?;
+            Some(Reference::from_logits(&run.values, self.cfg.d_vocab_out))
+        } else {
+            None
+        };
+        Ok(State {
+            judge: MetricJudge::new(self.setup.metric, engine.batch(), reference),
+            sources: Sources::new(),
+            donors: Vec::new(),
+            clean: None,
+            corrupt: None,
+            current: None,
+            trial: None,
+        })
+    }
+
+    fn fill_sources(&self, engine: &Engine<'_, T>, state: &mut State<T>, rows: &[usize]) -> Result<()> {
+        for &(source, keep) in &self.source_keep {
+            if state.donors.iter().any(|(s, k)| *s == source && k.has(keep)) {
+                continue;
+            }
+            let table = match source {
+                Source::Zero => continue,
+                Source::Mean | Source::MeanPositional => {
+                    let means = self.means.iter().find(|m| m.source() == source);
+                    means
+                        .ok_or_else(|| Error::argument("internal: means are missing", "report this"))?
+                        .table(engine.batch())?
+                }
+                Source::Resample => self.donor(engine.batch(), Side::Corrupt, keep)?,
+                Source::Clean => self.donor(engine.batch(), Side::Clean, keep)?,
+                Source::ResampleOther { seed } => self.donor(&self.others(rows, seed)?, Side::Clean, keep)?,
+                Source::Given(_) => {
+                    return Err(Error::argument(
+                        "a given source needs a table",
+                        "use the library's run with tables",
+                    ));
+                }
+            };
+            state.sources.set(source, table);
+            state.donors.retain(|(s, _)| *s != source);
+            state.donors.push((source, keep));
+        }
+        Ok(())
+    }
+
+    /// A table whose rows are the activations of `side` of the same rows of `batch`.
+    fn donor(&self, batch: &Batch, side: Side, keep: Keep) -> Result<Table<T>> {
+        let engine = Engine::new(self.cfg, self.weights, batch);
+        let plan = engine.compile(&Plan::on(side))?;
+        let run = engine.base(&plan, &Sources::new(), keep, true, &TokenLogits { tokens: vec![] })?;
+        Ok(Table::identity(Arc::clone(&run.acts)))
+    }
+
+    /// For each row another row of the same length, drawn by seed from the whole batch.
+    fn others(&self, rows: &[usize], seed: u64) -> Result<Batch> {
+        let random = Random::new(seed, "resample-other");
+        let all = self.whole.rows();
+        let mut donors = Vec::with_capacity(rows.len());
+        for &i in rows {
+            let len = all[i].clean.len();
+            let fit: Vec<usize> = (0..all.len()).filter(|&j| j != i && all[j].clean.len() == len).collect();
+            if fit.is_empty() {
+                return Err(Error::Row {
+                    row: i,
+                    message: format!("no other row has {len} tokens"),
+                    hint: Some("resample-other needs rows of equal length: use resample or more rows".into()),
+                });
+            }
+            donors.push(fit[random.below(i as u64, 0, fit.len())]);
+        }
+        Ok(self.whole.subset(&donors))
+    }
+
+    fn base<'s>(
+        engine: &Engine<'_, T>,
+        state: &'s mut State<T>,
+        side: Side,
+        keep: Keep,
+    ) -> Result<&'s Base<T>> {
+        let slot = match side {
+            Side::Clean => &mut state.clean,
+            Side::Corrupt => &mut state.corrupt,
+        };
+        if !slot.as_ref().is_some_and(|b| b.keep().has(keep)) {
+            let plan = engine.compile(&Plan::on(side))?;
+            *slot = Some(engine.base(&plan, &Sources::new(), keep, false, &state.judge)?);
+        }
+        slot.as_ref().ok_or_else(|| Error::argument("internal: no base run", "report this"))
+    }
+
+    /// Puts the values of blocks (`[plans, rows of the block]`) into `[plans][all rows]`.
+    fn gather(&self, plans: usize, blocks: Vec<(Vec<f64>, Vec<usize>)>) -> Vec<Vec<f64>> {
+        let mut out = vec![vec![0.0; self.whole.len()]; plans];
+        for (values, rows) in blocks {
+            for (p, chunk) in values.chunks_exact(rows.len().max(1)).enumerate() {
+                for (v, &row) in chunk.iter().zip(&rows) {
+                    out[p][row] = *v;
+                }
+            }
+        }
+        out
+    }
+}
+
+impl<T: Real> Evaluate for Typed<'_, T> {
+    fn base_values(&mut self, side: Side) -> Result<Vec<f64>> {
+        self.prepare(&[])?;
+        let keep = self.base_keep;
+        let blocks = self.each_block(|engine, state, rows| {
+            Ok((Self::base(engine, state, side, keep)?.values.clone(), rows.to_vec()))
+        })?;
+        Ok(self.gather(1, blocks).remove(0))
+    }
+
+    fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {
+        self.prepare(plans)?;
+        let keep = self.base_keep;
+        let blocks = self.each_block(|engine, state, rows| {
+            let n = rows.len();
+            let compiled: Vec<Compiled> =
+                plans.iter().map(|p| Ok(engine.compile(p)?)).collect::<Result<_>>()?;
+            let mut values = vec![0.0; plans.len() * n];
+            for side in [Side::Clean, Side::Corrupt] {
+                let some: Vec<usize> = (0..plans.len()).filter(|&i| plans[i].side == side).collect();
+                if some.is_empty() {
+                    continue;
+                }
+                let refs: Vec<&Compiled> = some.iter().map(|&i| &compiled[i]).collect();
+                if state.current.as_ref().is_none_or(|c| c.plan.side != side) {
+                    Self::base(engine, state, side, keep)?;
+                }
+                let from = match (&state.current, side) {
+                    (Some(current), _) if current.plan.side == side => Some(current),
+                    (_, Side::Clean) => state.clean.as_ref(),
+                    (_, Side::Corrupt) => state.corrupt.as_ref(),
+                };
+                let from = from.ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
+                let v = engine.variants(from, &refs, &state.sources, &state.judge)?;
+                for (j, &i) in some.iter().enumerate() {
+                    values[i * n..(i + 1) * n].copy_from_slice(&v[j * n..(j + 1) * n]);
+                }
+            }
+            Ok((values, rows.to_vec()))
+        })?;
+        Ok(self.gather(plans.len(), blocks))
+    }
+
+    fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>> {
+        self.prepare(std::slice::from_ref(plan))?;
+        if self.blocks.len() > 1 {
+            return Ok(self.evaluate(std::slice::from_ref(plan))?.remove(0));
+        }
+        let keep = self.base_keep;
+        let blocks = self.each_block(|engine, state, rows| {
+            let compiled = engine.compile(plan)?;
+            if state.current.is_none() {
+                let base = Self::base(engine, state, plan.side, keep)?.clone();
+                state.current = Some(base);
+            }
+            let current = state
+                .current
+                .as_ref()
+                .ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
+            let run = engine.rebase(current, &compiled, &state.sources, &state.judge)?;
+            let values = run.values.clone();
+            state.trial = Some(run);
+            Ok((values, rows.to_vec()))
+        })?;
+        Ok(self.gather(1, blocks).remove(0))
+    }
+
+    fn accept(&mut self) {
+        for state in self.blocks.iter_mut().filter_map(|b| b.state.as_mut()) {
+            if let Some(trial) = state.trial.take() {
+                state.current = Some(trial);
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        for state in self.blocks.iter_mut().filter_map(|b| b.state.as_mut()) {
+            state.current = None;
+            state.trial = None;
+        }
+    }
+
+    fn prepare_for(&mut self, plans: &[Plan]) -> Result<()> {
+        self.prepare(plans)
+    }
+
+    fn activation_bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+        let engine = Engine::reading(self.cfg, self.weights, &self.whole, at.to_vec());
+        let plan = engine.compile(&Plan::on(side))?;
+        let vocab = self.cfg.d_vocab_out;
+        let run = engine.base(
+            &plan,
+            &Sources::new(),
+            Keep::NONE,
+            false,
+            &AllLogits { d_vocab_out: vocab } as &dyn Judge<T>,
+        )?;
+        Ok(run.values.chunks_exact(vocab).map(<[f64]>::to_vec).collect())
+    }
+}
+
+/// Used by callers that check a site before any run.
+pub(super) fn site_exists<T: Real>(
+    cfg: &Config,
+    weights: &Weights<T>,
+    batch: &Batch,
+    site: Site,
+) -> Result<()> {
+    let engine = Engine::new(cfg, weights, batch);
+    engine.compile(&Plan::new().replace(site, Source::Zero))?;
+    Ok(())
+}
