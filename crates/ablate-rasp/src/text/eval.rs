@@ -20,7 +20,7 @@ const MAX_ITEMS: i64 = 10_000;
 /// Steps of elaborating a whole program.
 pub(super) const PROGRAM_STEPS: u64 = 200_000;
 /// Steps of one call of a function of values.
-const CALL_STEPS: u64 = 50_000;
+const CALL_STEPS: u64 = 20_000;
 
 /// What an expression is.
 #[derive(Clone, Debug)]
