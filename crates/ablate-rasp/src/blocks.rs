@@ -4,9 +4,9 @@ use crate::basis::{Direction, LinearMap, Space};
 use crate::error::Error;
 use crate::func::{Func1, Outcome};
 use crate::graph::{Expr, Graph, GraphNode};
-use crate::reach::matters_at_bos;
 use crate::infer::{Values, output_space};
 use crate::program::Program;
+use crate::reach::matters_at_bos;
 use crate::sop::{Encoding, SelectorKind, Sop, SopKind};
 use crate::value::Value;
 
@@ -98,7 +98,11 @@ impl Builder<'_> {
             }
             let from = Direction::plain(&self.node(child).label);
             let block = self.steps(label, &from, &steps, self.space(node), sop.encoding());
-            return Ok(if matters_at_bos(self.graph, node) { self.silent_at_bos(block) } else { block });
+            return Ok(if matters_at_bos(self.graph, self.values, node) {
+                self.silent_at_bos(block)
+            } else {
+                block
+            });
         }
         let call = |v: &Value| f.call(v);
         self.lookup(node, child, sop.encoding(), call)
@@ -121,7 +125,7 @@ impl Builder<'_> {
             match to {
                 Encoding::Categorical => first.add(&source, &Direction::valued(label, &output), 1.0),
                 Encoding::Numerical => {
-                    first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0))
+                    first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0));
                 }
             }
         }
@@ -153,7 +157,7 @@ impl Builder<'_> {
         let put = |second: &mut LinearMap, unit: &Direction, value: &Value, sign: f64| match encoding {
             Encoding::Categorical => second.add(unit, &Direction::valued(label, value), sign),
             Encoding::Numerical => {
-                second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0))
+                second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0));
             }
         };
         first.add(&one, &start, 1.0);
@@ -322,7 +326,7 @@ impl Builder<'_> {
         }
         let first = LinearMap::parallel(&[&counts.first, &first]);
         let second = LinearMap::parallel(&[&counts.second, &second]);
-        let needs_clean_bos = matters_at_bos(self.graph, node);
+        let needs_clean_bos = matters_at_bos(self.graph, self.values, node);
         let mlp = MlpBlock { needs_clean_bos, ..MlpBlock::new(&n.label, first, second) };
         Ok((head, mlp))
     }

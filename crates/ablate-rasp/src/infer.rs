@@ -88,7 +88,10 @@ impl Values {
         if self.pairs <= MAX_PAIRS {
             return Ok(());
         }
-        let message = format!("`{}` combines {a} with {b} values; all pairs of a program are at most {MAX_PAIRS}", n.label);
+        let message = format!(
+            "`{}` combines {a} with {b} values; all pairs of a program are at most {MAX_PAIRS}",
+            n.label
+        );
         Err(Error::TooLarge { message, place: n.expr.place() })
     }
 

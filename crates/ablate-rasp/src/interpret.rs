@@ -13,7 +13,8 @@ type Pattern = Vec<Vec<bool>>;
 
 /// The values of `sop` on `tokens`. With `causal`, no query selects a key after it.
 ///
-/// A missing value stays missing through maps, and is never selected as a key or query.
+/// A missing value stays missing through maps, and is never selected as a key or query. (A compiled model
+/// has no missing numbers: where a map to numbers has no input, its direction is 0.)
 pub fn interpret(sop: &Sop, tokens: &[Value], causal: bool) -> Result<Vec<Option<Value>>, Error> {
     check_depth(sop)?;
     let mut run = Run { tokens, causal, sequences: BTreeMap::new(), patterns: BTreeMap::new() };

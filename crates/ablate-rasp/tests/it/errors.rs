@@ -1,8 +1,8 @@
 //! Bad programs and bad input are refused by name and place.
 
 use ablate_rasp::{
-    Comparison, Error, Program, Value, aggregate, aggregate_or, full, indices, length, linear_sequence_map, map,
-    numerical, parse, select, selector_width, sequence_map, tokens,
+    Comparison, Error, Program, Value, aggregate, aggregate_or, full, indices, length, linear_sequence_map,
+    map, numerical, parse, select, selector_width, sequence_map, tokens,
 };
 
 /// The message of a program text that must be refused when it is read, or when it is compiled.
@@ -63,7 +63,8 @@ fn type_errors() {
         "def f(x) = x output map(x -> f(x, x), tokens)",
         "output map(x -> [1, 2][x], tokens)",
     ];
-    let messages: Vec<String> = bodies.iter().map(|b| format!(">>> {b}\n{}", refusal(&format!("{HEAD}{b}")))).collect();
+    let messages: Vec<String> =
+        bodies.iter().map(|b| format!(">>> {b}\n{}", refusal(&format!("{HEAD}{b}")))).collect();
     insta::assert_snapshot!(messages.join("\n\n"));
 }
 
@@ -86,34 +87,40 @@ fn programs_without_a_compiled_form() {
         "output map(x -> none, tokens)",
         "output numerical(aggregate(select(indices, indices, <=), tokens))",
     ];
-    let messages: Vec<String> = bodies.iter().map(|b| format!(">>> {b}\n{}", refusal(&format!("{HEAD}{b}")))).collect();
+    let messages: Vec<String> =
+        bodies.iter().map(|b| format!(">>> {b}\n{}", refusal(&format!("{HEAD}{b}")))).collect();
     insta::assert_snapshot!(messages.join("\n\n"));
 }
 
 #[test]
 fn programs_that_run_away_are_stopped() {
     let mut doubling = format!("{HEAD}def f0(x) = x\n");
-    for i in 1..40 {
-        doubling += &format!("def f{i}(x) = f{}(f{}(x))\n", i - 1, i - 1);
-    }
+    doubling.extend((1..40).map(|i| format!("def f{i}(x) = f{}(f{}(x))\n", i - 1, i - 1)));
     doubling += "output map(i -> f39(i), indices)";
     let mut deep = format!("{HEAD}let s0 = map(i -> i, indices)\n");
-    for i in 1..700 {
-        deep += &format!("let s{i} = sequence_map((x, y) -> y, s{}, indices)\n", i - 1);
-    }
+    deep.extend((1..700).map(|i| format!("let s{i} = sequence_map((x, y) -> y, s{}, indices)\n", i - 1)));
     deep += "output s699";
+    let mut shared = format!("{HEAD}let s0 = map(i -> i, indices)\n");
+    shared
+        .extend((1..300).map(|i| format!("let s{i} = sequence_map((x, y) -> x, s{}, s{})\n", i - 1, i - 1)));
+    shared += "output numerical(map(x -> x > 0, aggregate(select(s299, s299, ==), numerical(map(x -> x > 0, s299)))))";
+    assert!(parse(&shared).unwrap().program.compile().is_ok());
     let brackets = format!("{HEAD}output map(x -> {}x{}, tokens)", "(".repeat(5000), ")".repeat(5000));
     let signs = format!("{HEAD}output map(i -> {}i, indices)", "-".repeat(5000));
     let sums = format!("{HEAD}output map(i -> i{}, indices)", " + i".repeat(5000));
     let wide = "vocab 0..2100 max_length 3 let s = sequence_map((x, y) -> [x, y], tokens, map(x -> -x, tokens)) output s";
-    let large = "vocab 0..800 max_length 3 output sequence_map((x, y) -> x + y, tokens, map(x -> x % 200, tokens))";
+    let large =
+        "vocab 0..800 max_length 3 output sequence_map((x, y) -> x + y, tokens, map(x -> x % 200, tokens))";
     for text in [doubling.as_str(), &deep, &brackets, &signs, &sums, wide, large] {
         let error = match parse(text) {
             Err(e) => e,
             Ok(source) => source.program.compile().expect_err("accepted"),
         };
         let short: String = text.chars().take(60).collect();
-        assert!(matches!(error, Error::TooLarge { .. } | Error::Syntax { .. } | Error::Type { .. }), "{short}: {error}");
+        assert!(
+            matches!(error, Error::TooLarge { .. } | Error::Syntax { .. } | Error::Type { .. }),
+            "{short}: {error}"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Random programs: the compiled model computes what the interpreter says.
 
 use ablate_rasp::{
-    Comparison, Program, Selector, Sop, Value, aggregate, indices, map, numerical, select, select_by, selector_width,
-    sequence_map, tokens,
+    Comparison, Program, Selector, Sop, Value, aggregate, indices, map, numerical, select, select_by,
+    selector_width, sequence_map, tokens,
 };
 use proptest::prelude::*;
 
@@ -25,8 +25,13 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0_u8..7, 0_usize..16, 0_usize..16, 0_i64..4, 0_i64..4)
-        .prop_map(|(kind, first, second, a, b)| Step { kind, first, second, a, b })
+    (0_u8..7, 0_usize..16, 0_usize..16, 0_i64..4, 0_i64..4).prop_map(|(kind, first, second, a, b)| Step {
+        kind,
+        first,
+        second,
+        a,
+        b,
+    })
 }
 
 fn comparison(n: i64) -> Comparison {
@@ -50,7 +55,10 @@ fn build(steps: &[Step]) -> Sop {
                 is_total: x.is_total && y.is_total,
             },
             2 => Entry { sop: aggregate(&shift(a - 1), &x.sop), is_total: false },
-            3 => Entry { sop: aggregate(&select(&x.sop, &x.sop, Comparison::Eq), &x.sop), is_total: x.is_total },
+            3 => Entry {
+                sop: aggregate(&select(&x.sop, &x.sop, Comparison::Eq), &x.sop),
+                is_total: x.is_total,
+            },
             4 | 5 => Entry { sop: selector_width(&select(&x.sop, &y.sop, comparison(a))), is_total: true },
             // Numbers that may be missing are 0 in the model: only sequences with a value everywhere.
             _ if x.is_total => {

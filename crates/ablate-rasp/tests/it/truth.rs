@@ -119,7 +119,10 @@ fn the_circuit_is_what_the_weights_connect() {
         };
         let listed = |from, to, slot| {
             let is_it = |e: &&ablate_rasp::Edge| e.from == from && e.to == to && e.slot == slot;
-            (model.truth.edges.iter().any(|e| is_it(&e)), model.truth.constant_edges.iter().any(|e| is_it(&e)))
+            (
+                model.truth.edges.iter().any(|e| is_it(&e)),
+                model.truth.constant_edges.iter().any(|e| is_it(&e)),
+            )
         };
         for (to, slot) in readers {
             let read = reads(&model, to, slot);
