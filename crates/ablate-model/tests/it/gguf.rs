@@ -101,7 +101,7 @@ fn quantised_blocks_have_their_documented_values() {
     let bits = (0..32).filter(|j| j % 3 == 0).fold(0_u32, |m, j| m | 1 << j).to_le_bytes().to_vec();
     check(6, [h(0.5), bits.clone(), nibbles.clone()].concat(), 32, &|j| 0.5 * (low(j) + fifth(j) - 16.0));
     check(7, [h(0.5), h(2.0), bits, nibbles].concat(), 32, &|j| 0.5 * (low(j) + fifth(j)) + 2.0);
-    let bytes: Vec<u8> = (0..32).map(|j| (j as i8 * 7 - 100) as u8).collect();
+    let bytes: Vec<u8> = (0..32_i32).map(|j| (j * 7 - 100) as u8).collect();
     check(8, [h(0.25), bytes].concat(), 32, &|j| 0.25 * (j as f32 * 7.0 - 100.0));
     for (kind, block, value) in k_blocks() {
         check(kind, block, 256, &|j| value[j]);
@@ -190,4 +190,19 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
     let value = |j: usize| df * ((j / 16) as f32 * 5.0 - 40.0) * (q(j, 64) as f32 - 32.0);
     out.push((14, b, (0..256).map(value).collect()));
     out
+}
+
+/// The five likeliest next tokens of a prompt, with logits, by the reference in `f32`.
+#[test]
+fn the_real_model_predicts_what_the_reference_does() {
+    let Some(path) = crate::tokenizer::real_model() else { return };
+    let model = load(&path, &options(DType::F32));
+    let tokens = [2427, 7295, 284, 10262, 6612, 418, 260, 5949, 28, 10262, 4502, 260, 10274, 288];
+    let logits = crate::load::logits(&model, &tokens);
+    let top =
+        [(260, 3.21332955), (7295, 2.70343065), (650, 2.58050036), (5325, 1.33301234), (10262, 1.14662004)];
+    for (id, logit) in top {
+        let gap: f64 = logits[13][id] - logit;
+        assert!(gap.abs() < 1e-4, "token {id}: {gap:e}");
+    }
 }
