@@ -178,6 +178,13 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
         let value = |j: usize| df * f32::from(s6(j / 32)) * q(j, limit) as f32 - mf * f32::from(m6(j / 32));
         out.push((kind, b, (0..256).map(value).collect()));
     }
+    out.push(q6k_block());
+    out
+}
+
+fn q6k_block() -> (u32, Vec<u8>, Vec<f32>) {
+    let (d, df) = (f16::from_f32(0.5), 0.5_f32);
+    let q = |j: usize, limit: usize| (j * 7 + j / 16) % limit;
     // Q6_K: 128 values share 64 bytes of nibbles (32 low, 32 low, 32 high, 32 high) and 32 bytes of upper bits
     let mut b = vec![0_u8; 210];
     for j in 0..256 {
@@ -188,8 +195,7 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
     (0..16).for_each(|s| b[192 + s] = (s as i8 * 5 - 40) as u8);
     b[208..210].copy_from_slice(&d.to_le_bytes());
     let value = |j: usize| df * ((j / 16) as f32 * 5.0 - 40.0) * (q(j, 64) as f32 - 32.0);
-    out.push((14, b, (0..256).map(value).collect()));
-    out
+    (14, b, (0..256).map(value).collect())
 }
 
 /// Peak memory of a process that loads the real model: one copy of the weights in `f32`, the mapped file, the
