@@ -20,7 +20,7 @@ const MAX_ITEMS: i64 = 10_000;
 /// Steps of elaborating a whole program.
 pub(super) const PROGRAM_STEPS: u64 = 200_000;
 /// Steps of one call of a function of values.
-const CALL_STEPS: u64 = 50_000;
+const CALL_STEPS: u64 = 20_000;
 
 /// What an expression is.
 #[derive(Clone, Debug)]
@@ -333,7 +333,7 @@ impl Context {
     fn index(&self, of: &Ast, at: &Ast, span: Span, env: &Env) -> Evaluated<Item> {
         let items = match self.eval(of, env)? {
             Item::Value(Value::Str(s)) => s.chars().map(|c| Value::Str(c.to_string())).collect(),
-            Item::List(list) => list,
+            Item::List(list) | Item::Value(Value::Tuple(list)) => list,
             Item::Nothing => return Ok(Item::Nothing),
             other => return type_error(span, format!("{} has no items", other.describe())),
         };
@@ -529,6 +529,7 @@ impl Context {
             };
             match answer {
                 Ok(Item::Value(v)) => Ok(Some(v)),
+                Ok(Item::List(list)) => Ok(Some(Value::Tuple(list))),
                 Ok(Item::Nothing) => Ok(None),
                 Ok(other) => Err(fault(
                     format!("a function of values gave {}", other.describe()),

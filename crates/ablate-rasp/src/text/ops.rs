@@ -32,6 +32,13 @@ pub(super) fn binary(op: Op, a: &Value, b: &Value) -> Answer {
             (Value::Str(a), Value::Str(b)) if op == Op::Add && a.len() + b.len() <= MAX_STRING => {
                 Ok(Some(Value::Str(format!("{a}{b}"))))
             }
+            (Value::Str(s), Value::Int(n)) if op == Op::Mul && *n <= MAX_STRING as i64 => {
+                let n = (*n).max(0) as usize;
+                if s.len() * n > MAX_STRING {
+                    return Err(format!("a string has at most {MAX_STRING} bytes"));
+                }
+                Ok(Some(Value::Str(s.repeat(n))))
+            }
             _ => Err(format!("`{}` does not apply to {} and {}", op.text(), typed(a), typed(b))),
         },
     }

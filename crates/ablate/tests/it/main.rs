@@ -1,1 +1,9 @@
 //! Tests of the library through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test may panic
+
+mod codec;
+mod data_bad;
+mod data_files;
+mod data_parts;
+mod task_properties;
+mod task_rows;
