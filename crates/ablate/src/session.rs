@@ -40,6 +40,7 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     done: HashMap<String, Vec<f64>>,
+    replaced: bool,
 }
 
 impl Journal {
@@ -57,11 +58,18 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(write_error)?;
-        let (done, good) =
-            read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?;
-        file.set_len(good).map_err(write_error)?;
-        file.seek(std::io::SeekFrom::End(0)).map_err(write_error)?;
-        let mut journal = Self { path: path.into(), file, done };
+        let size = file.metadata().map_err(write_error)?;
+        // a device may be endless: it is written, never read
+        let (done, good) = if size.is_file() {
+            read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?
+        } else {
+            (HashMap::new(), 0)
+        };
+        if size.is_file() {
+            file.set_len(good).map_err(write_error)?;
+            file.seek(std::io::SeekFrom::End(0)).map_err(write_error)?;
+        }
+        let mut journal = Self { path: path.into(), file, done, replaced: good == 0 && size.len() > 0 };
         if good == 0 {
             journal.line(&json!({"format": "ablate/journal", "version": 1, "fingerprint": fingerprint}))?;
         }
@@ -76,6 +84,11 @@ impl Journal {
     /// Whether nothing is finished yet.
     pub fn is_empty(&self) -> bool {
         self.done.is_empty()
+    }
+
+    /// Whether what was there is of another run, and was thrown away.
+    pub fn replaced(&self) -> bool {
+        self.replaced
     }
 
     /// Deletes the journal: its run is complete and written elsewhere.

@@ -11,8 +11,14 @@ use crate::support::{agree, inputs};
 
 /// Cases whose program differs from the benchmark's, with the reason.
 const OTHER_SHAPE: [(&str, &str); 2] = [
-    ("96", "counting equal tokens cannot tell the first of them from the others; ours compares pairs with positions"),
-    ("113", "the description does not say how the choice between the two orders is encoded; ours uses a sentinel"),
+    (
+        "96",
+        "counting equal tokens cannot tell the first of them from the others; ours compares pairs with positions",
+    ),
+    (
+        "113",
+        "the description does not say how the choice between the two orders is encoded; ours uses a sentinel",
+    ),
 ];
 
 fn compiled() -> impl Iterator<Item = (&'static str, Source, Compiled)> {
@@ -68,7 +74,8 @@ fn cases_with_few_inputs_agree_on_all_of_them() {
 
 /// The benchmark's own table of its cases.
 fn table() -> Option<BTreeMap<String, Json>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/ground/case_table.jsonl");
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/ground/case_table.jsonl");
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!("SKIPPED comparison with the benchmark's table: it is not here");
         return None;
@@ -95,7 +102,9 @@ fn benchmark_nodes(truth: &Truth) -> Vec<String> {
         }
         for label in labels {
             nodes.push(match node {
-                Node::Head { head, .. } => format!("blocks.{counted}.attn.hook_result|[:, :, {head}, :]|{label}"),
+                Node::Head { head, .. } => {
+                    format!("blocks.{counted}.attn.hook_result|[:, :, {head}, :]|{label}")
+                }
                 _ => format!("blocks.{counted}.mlp.hook_post|[:]|{label}"),
             });
         }
@@ -120,7 +129,8 @@ fn shapes_and_nodes_are_the_benchmarks() {
         if OTHER_SHAPE.iter().any(|(other, _)| *other == id) || row.get("n_layers").is_none() {
             continue;
         }
-        let ours = [model.n_layers(), model.n_heads, model.key_size, model.d_mlp, model.d_model(), model.d_out()];
+        let ours =
+            [model.n_layers(), model.n_heads, model.key_size, model.d_mlp, model.d_model(), model.d_out()];
         let names = ["n_layers", "n_heads", "d_head", "d_mlp", "d_model", "d_vocab_out"];
         let theirs = names.map(|n| row[n].as_u64().unwrap() as usize);
         assert_eq!(ours, theirs, "case {id}: {names:?}");

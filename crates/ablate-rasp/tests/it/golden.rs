@@ -54,7 +54,8 @@ fn floats(json: &Json) -> Vec<f64> {
 
 /// A sparse parameter, row major.
 fn dense(json: &Json) -> (Vec<usize>, Vec<f64>) {
-    let shape: Vec<usize> = json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let shape: Vec<usize> =
+        json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
     let mut data = vec![0.0; shape.iter().product()];
     for (i, x) in json["idx"].as_array().unwrap().iter().zip(floats(&json["val"])) {
         data[i.as_u64().unwrap() as usize] = x;
@@ -145,7 +146,8 @@ fn single_precision(model: &Compiled, ids: &[usize]) -> Trace {
             for i in 0..n {
                 let row = &mut logits[i * n..(i + 1) * n];
                 for (j, logit) in row.iter_mut().enumerate().filter(|(j, _)| !model.causal || *j <= i) {
-                    let dot: f32 = q[i * size..(i + 1) * size].iter().zip(&k[j * size..]).map(|(a, b)| a * b).sum();
+                    let dot: f32 =
+                        q[i * size..(i + 1) * size].iter().zip(&k[j * size..]).map(|(a, b)| a * b).sum();
                     *logit = dot / (size as f32).sqrt();
                 }
                 let max = row.iter().copied().fold(f32::MIN, f32::max);
@@ -175,13 +177,18 @@ fn check_program(id: &str, source: &Source, golden: &Json) {
     assert_eq!(source.task, golden["description"].as_str().unwrap());
     assert_eq!(source.program.vocabulary, values(&golden["vocab"]), "{id}");
     assert_eq!(source.program.causal, golden["causal"].as_bool().unwrap(), "{id}");
-    assert_eq!(source.program.max_length as u64 + 1, golden["max_seq_len_incl_bos"].as_u64().unwrap(), "{id}");
+    assert_eq!(
+        source.program.max_length as u64 + 1,
+        golden["max_seq_len_incl_bos"].as_u64().unwrap(),
+        "{id}"
+    );
     let ours = source.program.operations().unwrap();
     let theirs = golden["rasp_graph"].as_array().unwrap();
     assert_eq!(ours.len(), theirs.len(), "{id}");
     for (our, their) in ours.iter().zip(theirs) {
         assert_eq!(our.label, their["id"].as_str().unwrap(), "{id}");
-        let inputs: Vec<&str> = their["children"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+        let inputs: Vec<&str> =
+            their["children"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
         assert_eq!(our.inputs, inputs, "{id} {}", our.label);
         assert_eq!(our.encoding.map(|e| e.name()), their["encoding"].as_str(), "{id} {}", our.label);
         if let Some(set) = their.get("value_set") {
@@ -191,10 +198,12 @@ fn check_program(id: &str, source: &Source, golden: &Json) {
 }
 
 fn check_weights(id: &str, model: &Compiled, golden: &Json) {
-    let labels: Vec<&str> = golden["residual_labels"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    let labels: Vec<&str> =
+        golden["residual_labels"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
     assert_eq!(model.residual.labels(), labels, "{id}");
     let config = &golden["config"];
-    let ours = [model.n_layers(), model.n_heads, model.key_size, model.d_mlp, model.d_model(), model.d_vocab()];
+    let ours =
+        [model.n_layers(), model.n_heads, model.key_size, model.d_mlp, model.d_model(), model.d_vocab()];
     let names = ["n_layers", "n_heads", "key_size", "mlp_hidden_size", "d_model", "d_vocab"];
     for (ours, name) in ours.iter().zip(names) {
         assert_eq!(*ours as u64, config[name].as_u64().unwrap(), "{id} {name}");
@@ -205,14 +214,19 @@ fn check_weights(id: &str, model: &Compiled, golden: &Json) {
     match &model.output_encoding {
         OutputEncoding::Numerical => assert_eq!(golden["output_kind"], "numerical"),
         OutputEncoding::Categorical(ours) => {
-            let theirs: Vec<Value> =
-                golden["output_encoding"].as_array().unwrap().iter().filter_map(|pair| value(&pair[0])).collect();
+            let theirs: Vec<Value> = golden["output_encoding"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|pair| value(&pair[0]))
+                .collect();
             assert_eq!(*ours, theirs, "{id}");
         }
     }
     for (name, json) in golden["params"].as_object().unwrap() {
         let (shape, theirs) = dense(json);
-        let (our_shape, ours) = parameter(model, name).unwrap_or_else(|| (shape.clone(), vec![0.0; theirs.len()]));
+        let (our_shape, ours) =
+            parameter(model, name).unwrap_or_else(|| (shape.clone(), vec![0.0; theirs.len()]));
         assert_eq!(our_shape, shape, "{id} {name}");
         let difference = largest_difference(&ours, &theirs);
         assert!(difference <= 1e-6, "{id} {name}: differs by {difference}");
@@ -233,7 +247,8 @@ fn check_blocks(id: &str, model: &Compiled, golden: &Json) {
     let used = |labels: &[String]| labels.iter().filter(|l| !l.is_empty()).cloned().collect::<Vec<_>>();
     let blocks = golden["craft_blocks"].as_array().unwrap();
     let mut mlps = blocks.iter().filter(|b| b["kind"] == "mlp");
-    let mut heads = blocks.iter().filter(|b| b["kind"] == "attn").flat_map(|b| b["heads"].as_array().unwrap());
+    let mut heads =
+        blocks.iter().filter(|b| b["kind"] == "attn").flat_map(|b| b["heads"].as_array().unwrap());
     for layer in &model.layers {
         for head in layer.heads.iter().filter(|h| h.label.is_some()) {
             let theirs = heads.next().unwrap();
