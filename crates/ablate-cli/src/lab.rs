@@ -110,8 +110,14 @@ impl Lab {
             Some(file) => (Some(Rows::read(app, &model, Path::new(file), None)?), Side::Clean),
         };
         app.set_data_file(data);
+        Ok(Self { mean, mean_side, ..Self::of(model, rows, metric)? })
+    }
+
+    /// These rows and their own means.
+    pub(crate) fn of(model: Model, rows: Rows, metric: Metric) -> Result<Self> {
+        metric.check(&rows.batch)?;
         let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
-        Ok(Self { model, graph, rows, metric, mean, mean_side })
+        Ok(Self { model, graph, rows, metric, mean: None, mean_side: Side::Clean })
     }
 
     /// Resolves what is ablated; `default` is the ablation unless one is given.
@@ -125,6 +131,12 @@ impl Lab {
             ));
         }
         ablation.scale = args.scale;
+        if args.scale != 1.0 && ablation.name() == "zero" {
+            return Err(Error::argument(
+                "--scale has no use with --ablation zero",
+                "any factor times zero is zero: take another --ablation, or leave --scale out",
+            ));
+        }
         let averages = ablation.name().starts_with("mean");
         if !averages && (self.mean.is_some() || self.mean_side == Side::Corrupt) {
             return Err(Error::argument(

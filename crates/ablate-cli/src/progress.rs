@@ -14,8 +14,6 @@ use crate::printer::Printer;
 pub(crate) struct Bar {
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
-    printer: Printer,
-    resumed: usize,
 }
 
 impl Bar {
@@ -31,7 +29,7 @@ impl Bar {
         if printer.shows_progress() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
-        Self { bar, stop, printer, resumed: 0 }
+        Self { bar, stop }
     }
 }
 
@@ -44,8 +42,7 @@ impl Observer for Bar {
         self.bar.set_length(self.bar.position() + total as u64);
     }
 
-    fn advance(&mut self, n: usize, resumed: usize) {
-        self.resumed += resumed;
+    fn advance(&mut self, n: usize, _resumed: usize) {
         let at = self.bar.position() + n as u64;
         // a further pass of pruning was not announced
         if self.bar.length().is_some_and(|len| at > len) {
@@ -62,9 +59,6 @@ impl Observer for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        if self.resumed > 0 {
-            self.printer.status(&format!("{} finished variants were read from the journal", self.resumed));
-        }
     }
 }
 

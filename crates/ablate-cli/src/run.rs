@@ -102,8 +102,12 @@ fn open_journal(app: &App<'_>, path: &Path, fingerprint: &str) -> Result<Journal
     let mut name = path.as_os_str().to_owned();
     name.push(".journal");
     let journal = Journal::open(&PathBuf::from(name), fingerprint)?;
+    // not among the warnings of the result: a run that was stopped and resumed gives the same bytes
     if journal.replaced() {
-        app.warn("the journal of another run was thrown away: model, data or settings differ");
+        app.printer.warning("the journal of another run was thrown away: model, data or settings differ");
+    }
+    if !journal.is_empty() {
+        app.printer.status(&format!("{} finished variants are there from an earlier run", journal.len()));
     }
     Ok(journal)
 }

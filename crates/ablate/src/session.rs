@@ -96,7 +96,7 @@ impl Journal {
     /// # Errors
     /// A file that cannot be deleted.
     pub fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|source| Error::Write { path: self.path, source })
+        std::fs::remove_file(&self.path).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     fn put(&mut self, key: String, values: &[f64]) -> Result<()> {
@@ -141,6 +141,16 @@ fn read_lines(file: &File, fingerprint: &str) -> std::io::Result<(Done, u64)> {
             done.insert(key.to_owned(), values);
         }
         good += n as u64;
+    }
+}
+
+/// A journal without finished variants is of no use to anyone.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.done.is_empty() && self.file.metadata().is_ok_and(|m| m.is_file()) {
+            // there is nothing to lose, and nobody to tell
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

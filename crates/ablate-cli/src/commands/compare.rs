@@ -6,7 +6,7 @@ use ablate::effects::ablate_nodes;
 use ablate::graph::format::{CircuitFile, Kind, MibFile, ScoresFile, kind_of, parse_json};
 use ablate::graph::{Circuit, Graph, Level, Node, Plan, Scores, Side, compare, stats};
 use ablate::manifest::Conventions;
-use ablate::report::{ComparisonReport, Measured, PairReport, SetReport};
+use ablate::report::{Base, ComparisonReport, Measured, PairReport, SetReport};
 use ablate::{Error, Result};
 use clap::Args;
 use serde_json::Value;
@@ -47,6 +47,12 @@ struct Input {
 
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
+    if args.model.is_none() && (args.edit.ablation.is_some() || args.rows.mean_data.is_some()) {
+        return Err(Error::argument(
+            "--ablation and --mean-data measure circuits, which needs a model",
+            "give --model MODEL and --data DATA, or leave them out",
+        ));
+    }
     let lab = match (&args.model, &args.data) {
         (Some(model), Some(data)) => Some(Lab::open(app, model, data, &args.rows)?),
         _ => None,
@@ -70,12 +76,16 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
         return run::explain(app, lab, manifest, &plans, plans.len());
     }
     let mut run = Run::start(app, manifest, None)?;
+    let mut base = None;
     report.sets = match (&lab, &edit) {
-        (Some(lab), Some(edit)) => measure(app, lab, edit, &sets, &run)?,
+        (Some(lab), Some(edit)) => measure(app, lab, edit, &sets, &mut base)?,
         _ => sets.iter().map(|(name, circuit)| set_report(name, circuit, None)).collect(),
     };
-    print(app, &report)?;
     run.finish("comparison", &report, None)?;
+    if let Some(base) = &base {
+        run.print_head(base)?;
+    }
+    print(app, &report)?;
     Ok(Outcome::Done)
 }
 
@@ -196,7 +206,7 @@ fn measure(
     lab: &Lab,
     edit: &Edit,
     sets: &[(String, Circuit)],
-    run: &Run<'_>,
+    measured_base: &mut Option<Base>,
 ) -> Result<Vec<SetReport>> {
     let plans = plans(edit, sets)?;
     let mut bar = app.bar("compare");
@@ -205,9 +215,7 @@ fn measure(
     let metrics = session.evaluate(&plans)?;
     let full = stats::mean(&session.base(Side::Clean)?).unwrap_or_default();
     let base = lab.base(app, &mut session)?;
-    drop(session);
-    drop(bar);
-    run.print_head(&base)?;
+    *measured_base = Some(base);
     let measured = |values: &[f64]| {
         let (metric, std_err) = stats::mean_and_std_err(values).unwrap_or_default();
         let score_percent = (full > 0.0).then(|| 100.0 * metric / full);

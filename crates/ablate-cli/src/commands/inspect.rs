@@ -41,8 +41,8 @@ pub(crate) fn run(app: &App<'_>, args: &InspectArgs) -> Result<Outcome> {
         notes: model.notes().clone(),
     };
     let mut run = Run::start(app, app.manifest(Some(&model), Conventions::of(&model, "")), None)?;
-    print(app, &report)?;
     run.finish("model", &report, None)?;
+    print(app, &report)?;
     Ok(Outcome::Done)
 }
 

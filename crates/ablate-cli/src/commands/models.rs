@@ -29,6 +29,7 @@ pub(crate) fn run(app: &App<'_>, _args: &ModelsArgs) -> Result<Outcome> {
         architectures: arch::known().into_iter().map(str::to_owned).collect(),
     };
     let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
+    run.finish("models", &report, None)?;
     let mut table = Table::new(&["model", "what it is"]);
     for row in &report.builtin {
         table.row([row.name.as_str(), &row.about]);
@@ -37,6 +38,5 @@ pub(crate) fn run(app: &App<'_>, _args: &ModelsArgs) -> Result<Outcome> {
         app.printer.table(&table)?;
     }
     app.printer.note(&format!("architectures read from folders: {}", report.architectures.join(", ")))?;
-    run.finish("models", &report, None)?;
     Ok(Outcome::Done)
 }

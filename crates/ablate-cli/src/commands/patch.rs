@@ -1,6 +1,6 @@
 //! `ablate patch`: activation patching by layer and position or head.
 
-use ablate::graph::{Side, stats};
+use ablate::graph::stats;
 use ablate::grid::{self, Axis, Cell, Direction, GridSite};
 use ablate::report::{GridReport, GridRow};
 use ablate::{Error, Result};
@@ -85,7 +85,6 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     let mut run = Run::start(app, manifest, Some(&settings))?;
     let mut bar = app.bar("patch");
     let mut session = run.session(&lab, &mut bar)?;
-    session.base(Side::Clean)?;
     let cells = grid::patch_grid(&mut session, config, site, args.direction.direction(), &axis)?;
     let base = lab.base(app, &mut session)?;
     let report = GridReport {
@@ -99,9 +98,9 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     };
     let journal = session.into_journal();
     drop(bar);
+    run.finish("grid", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report, &axis)?;
-    run.finish("grid", &report, journal)?;
     Ok(Outcome::Done)
 }
 

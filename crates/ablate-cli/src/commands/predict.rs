@@ -51,8 +51,8 @@ pub(crate) fn run(app: &App<'_>, args: &PredictArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let report = predict(app, &model, &tokens, &at, args.top)?;
-    print(app, &report, &at)?;
     run.finish("prediction", &report, None)?;
+    print(app, &report, &at)?;
     Ok(Outcome::Done)
 }
 

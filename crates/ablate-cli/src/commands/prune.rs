@@ -87,9 +87,9 @@ pub(crate) fn run(app: &App<'_>, args: &PruneArgs) -> Result<Outcome> {
     report.cost = cost;
     report.test = held_out;
     warn(app, &report);
+    run.finish("trace", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report)?;
-    run.finish("trace", &report, journal)?;
     Ok(Outcome::Done)
 }
 

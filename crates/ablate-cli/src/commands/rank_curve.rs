@@ -63,9 +63,9 @@ pub(crate) fn run(app: &App<'_>, args: &RankCurveArgs) -> Result<Outcome> {
     };
     let journal = session.into_journal();
     drop(bar);
+    run.finish("trace", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report)?;
-    run.finish("trace", &report, journal)?;
     Ok(Outcome::Done)
 }
 

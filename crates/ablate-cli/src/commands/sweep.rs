@@ -64,11 +64,6 @@ pub(crate) fn run(app: &App<'_>, args: &SweepArgs) -> Result<Outcome> {
     if scores.rows().iter().all(|row| row.score.abs() <= 2.0 * row.std_err) {
         app.warn("no effect is larger than twice its standard error");
     }
-    run.print_head(&base)?;
-    print(app, &scores, args.top)?;
-    if args.plot {
-        plot(app, &lab.graph, &scores)?;
-    }
     let file = report::scores_file(
         scores,
         method,
@@ -79,6 +74,11 @@ pub(crate) fn run(app: &App<'_>, args: &SweepArgs) -> Result<Outcome> {
         run.manifest(),
     )?;
     run.write(&file.write(), journal)?;
+    run.print_head(&base)?;
+    print(app, &file.scores, args.top)?;
+    if args.plot {
+        plot(app, &lab.graph, &file.scores)?;
+    }
     Ok(Outcome::Done)
 }
 
