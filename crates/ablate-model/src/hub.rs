@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo};
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ pub(crate) fn fetch(name: &str, options: &LoadOptions) -> Result<PathBuf> {
         let hint = "without --offline it would be downloaded; or copy the model's folder here and name that";
         return Err(Error::model(name, message).with_hint(hint));
     }
-    download(name, cache, options)
+    download(name, cache.clone(), &local, options)
 }
 
 /// The local cache: `HF_HUB_CACHE`, `HF_HOME/hub`, or the default place in the home folder.
@@ -84,10 +84,13 @@ fn shards(index: &Path) -> Result<Vec<String>> {
     let mut files: Vec<String> = map.values().filter_map(|v| v.as_str().map(String::from)).collect();
     files.sort();
     files.dedup();
-    Ok(files)
+    match files.iter().find(|file| file.is_empty() || file.contains(['/', '\\']) || *file == "..") {
+        Some(file) => Err(Error::file(index, format!("{file} is not a plain file name"))),
+        None => Ok(files),
+    }
 }
 
-fn download(name: &str, cache: Cache, options: &LoadOptions) -> Result<PathBuf> {
+fn download(name: &str, cache: Cache, local: &CacheRepo, options: &LoadOptions) -> Result<PathBuf> {
     let offline_hint = "is there a network, is the name right, and is the repository public? A folder or a .gguf file needs no network";
     let fail = |what: &str, e: &dyn std::fmt::Display| {
         Error::model(name, format!("{what} from the Hugging Face hub failed: {e}")).with_hint(offline_hint)
@@ -104,7 +107,8 @@ fn download(name: &str, cache: Cache, options: &LoadOptions) -> Result<PathBuf> 
     if !has(CONFIG) || !(has(SINGLE) || has(INDEX)) {
         return Err(unsuitable(name, &there));
     }
-    let get = |file: &str| get(&repo, file, options).map_err(|e| fail(&format!("downloading {file}"), &e));
+    let get =
+        |file: &str| get(local, &repo, file, options).map_err(|e| fail(&format!("downloading {file}"), &e));
     let config = get(CONFIG)?;
     for file in TOKENIZER.into_iter().filter(|file| has(file)) {
         get(file)?;
@@ -134,16 +138,17 @@ fn unsuitable(name: &str, there: &[&str]) -> Error {
     Error::model(name, "its repository holds no config.json with safetensors").with_hint(hint)
 }
 
-/// One file, from the cache or the network.
+/// One file, from the cache `local` or the network.
 fn get(
+    local: &CacheRepo,
     repo: &ApiRepo,
     file: &str,
     options: &LoadOptions,
-) -> std::result::Result<PathBuf, hf_hub::api::sync::ApiError> {
-    match &options.progress {
-        // `get` looks into the cache, `download_with_progress` does not: files are content-addressed, so it is cheap
-        Some(listener) => repo.download_with_progress(file, Listener::new(listener)),
-        None => repo.get(file),
+) -> std::result::Result<PathBuf, ApiError> {
+    match (local.get(file), &options.progress) {
+        (Some(path), _) => Ok(path),
+        (None, Some(listener)) => repo.download_with_progress(file, Listener::new(listener)),
+        (None, None) => repo.download(file),
     }
 }
 

@@ -13,7 +13,7 @@
 //! let program = Program::new(output, ["a", "b", "x"].map(Value::from), 4)?.causal(true);
 //!
 //! let input = ["x", "a"].map(Value::from);
-//! assert_eq!(program.run(&input)?, [Some(Value::Int(1)), Some(Value::Float(0.5))]);
+//! assert_eq!(program.run(&input)?, [Some(Value::Float(1.0)), Some(Value::Float(0.5))]);
 //!
 //! let model = program.compile()?;
 //! let edges: Vec<String> = model.truth.edges.iter().map(ToString::to_string).collect();
@@ -38,6 +38,7 @@ mod inspect;
 mod interpret;
 mod model;
 mod program;
+mod reach;
 pub mod sop;
 pub mod text;
 pub mod truth;

@@ -95,7 +95,7 @@ impl<'a> Vocab<'a> {
         }
         let (ids, added) = self.ids();
         let (split, ignore_merges) = pre_tokenizer(path, pre)?;
-        let mut json = byte_level(Value::Object(ids), merges, added, &split, ignore_merges);
+        let mut json = byte_level(&ids, &merges, &added, &split, ignore_merges);
         if matches!(pre, "qwen2" | "deepseek-r1-qwen") {
             json["normalizer"] = json!({"type": "NFC"});
         }

@@ -97,11 +97,11 @@ fn quantised_blocks_have_their_documented_values() {
     };
     check(2, [h(0.5), nibbles.clone()].concat(), 32, &|j| 0.5 * (low(j) - 8.0));
     check(3, [h(0.5), h(-3.0), nibbles.clone()].concat(), 32, &|j| 0.5 * low(j) - 3.0);
-    let fifth = |j: usize| if j % 3 == 0 { 16.0 } else { 0.0 };
+    let fifth = |j: usize| if j.is_multiple_of(3) { 16.0 } else { 0.0 };
     let bits = (0..32).filter(|j| j % 3 == 0).fold(0_u32, |m, j| m | 1 << j).to_le_bytes().to_vec();
     check(6, [h(0.5), bits.clone(), nibbles.clone()].concat(), 32, &|j| 0.5 * (low(j) + fifth(j) - 16.0));
     check(7, [h(0.5), h(2.0), bits, nibbles].concat(), 32, &|j| 0.5 * (low(j) + fifth(j)) + 2.0);
-    let bytes: Vec<u8> = (0..32).map(|j| (j as i8 * 7 - 100) as u8).collect();
+    let bytes: Vec<u8> = (0..32_i32).map(|j| (j * 7 - 100) as u8).collect();
     check(8, [h(0.25), bytes].concat(), 32, &|j| 0.25 * (j as f32 * 7.0 - 100.0));
     for (kind, block, value) in k_blocks() {
         check(kind, block, 256, &|j| value[j]);
@@ -137,7 +137,7 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
     let mut out = Vec::new();
     // Q2_K: 128 values share 32 bytes; value j of a half sits in byte j % 32, bits 2·(j/32)
     let mut b = vec![0_u8; 84];
-    (0..16).for_each(|s| b[s] = (s as u8 + 1) % 16 | (15 - s as u8) << 4);
+    (0..16).for_each(|s| b[s] = ((s as u8 + 1) % 16) | ((15 - s as u8) << 4));
     (0..256).for_each(|j| b[16 + j / 128 * 32 + j % 32] |= (q(j, 4) as u8) << (2 * (j % 128 / 32)));
     b[80..82].copy_from_slice(&d.to_le_bytes());
     b[82..84].copy_from_slice(&min.to_le_bytes());
@@ -178,6 +178,13 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
         let value = |j: usize| df * f32::from(s6(j / 32)) * q(j, limit) as f32 - mf * f32::from(m6(j / 32));
         out.push((kind, b, (0..256).map(value).collect()));
     }
+    out.push(q6k_block());
+    out
+}
+
+fn q6k_block() -> (u32, Vec<u8>, Vec<f32>) {
+    let (d, df) = (f16::from_f32(0.5), 0.5_f32);
+    let q = |j: usize, limit: usize| (j * 7 + j / 16) % limit;
     // Q6_K: 128 values share 64 bytes of nibbles (32 low, 32 low, 32 high, 32 high) and 32 bytes of upper bits
     let mut b = vec![0_u8; 210];
     for j in 0..256 {
@@ -188,6 +195,62 @@ fn k_blocks() -> Vec<(u32, Vec<u8>, Vec<f32>)> {
     (0..16).for_each(|s| b[192 + s] = (s as i8 * 5 - 40) as u8);
     b[208..210].copy_from_slice(&d.to_le_bytes());
     let value = |j: usize| df * ((j / 16) as f32 * 5.0 - 40.0) * (q(j, 64) as f32 - 32.0);
-    out.push((14, b, (0..256).map(value).collect()));
-    out
+    (14, b, (0..256).map(value).collect())
+}
+
+/// Peak memory of a process that loads the real model: one copy of the weights in `f32`, the mapped file, the
+/// tokenizer; never two copies.
+#[test]
+fn loading_the_real_model_holds_one_copy() {
+    if crate::tokenizer::real_model().is_none() || !cfg!(target_os = "linux") {
+        return;
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "gguf::child_reports_its_peak", "--nocapture"])
+        .env("ABLATE_TEST_PEAK", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    let line = text.lines().find(|l| l.contains("peak")).unwrap_or_else(|| panic!("{text}"));
+    let mib: Vec<usize> = line.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    println!("{line}");
+    let [weights, file, peak] = mib[..] else { panic!("{line}") };
+    assert!(peak < weights + file + 100, "{line} (MiB)");
+}
+
+/// Runs in a process of its own.
+#[test]
+fn child_reports_its_peak() {
+    if std::env::var_os("ABLATE_TEST_PEAK").is_none() {
+        return;
+    }
+    let path = crate::tokenizer::real_model().unwrap();
+    let start = std::time::Instant::now();
+    let model = load(&path, &options(DType::F32));
+    let seconds = start.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    let peak: usize = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let c = model.config();
+    let layer = 2 * c.d_model * c.d_model + 2 * c.d_model * c.n_kv_heads * c.d_head + 3 * c.d_model * c.d_mlp;
+    let weights = (c.d_vocab * c.d_model + c.n_layers * layer) * 4;
+    let file = std::fs::metadata(&path).unwrap().len() as usize;
+    let start = std::time::Instant::now();
+    println!("hash {} in {:.2} s, loaded in {seconds:.2} s", model.hash(), start.elapsed().as_secs_f64());
+    println!("peak: weights {} file {} peak {}", weights >> 20, file >> 20, peak >> 10);
+}
+
+/// The five likeliest next tokens of a prompt, with logits, by the reference in `f32`.
+#[test]
+fn the_real_model_predicts_what_the_reference_does() {
+    let Some(path) = crate::tokenizer::real_model() else { return };
+    let model = load(&path, &options(DType::F32));
+    let tokens = [2427, 7295, 284, 10262, 6612, 418, 260, 5949, 28, 10262, 4502, 260, 10274, 288];
+    let logits = crate::load::logits(&model, &tokens);
+    let top =
+        [(260, 3.21332955), (7295, 2.70343065), (650, 2.58050036), (5325, 1.33301234), (10262, 1.14662004)];
+    for (id, logit) in top {
+        let gap: f64 = logits[13][id] - logit;
+        assert!(gap.abs() < 1e-4, "token {id}: {gap:e}");
+    }
 }

@@ -82,15 +82,21 @@ fn entry(out: &mut Vec<u8>, value: &Meta) {
         }
         Meta::Texts(list_of) => {
             list(out, 8, list_of.len());
-            list_of.iter().for_each(|s| text(out, s));
+            for s in list_of {
+                text(out, s);
+            }
         }
         Meta::Ints(x) => {
             list(out, 5, x.len());
-            x.iter().for_each(|x| out.extend(x.to_le_bytes()));
+            for x in x {
+                out.extend(x.to_le_bytes());
+            }
         }
         Meta::Floats(x) => {
             list(out, 6, x.len());
-            x.iter().for_each(|x| out.extend(x.to_le_bytes()));
+            for x in x {
+                out.extend(x.to_le_bytes());
+            }
         }
     }
 }
@@ -116,10 +122,9 @@ fn rename(arch: &str, name: &str) -> String {
     let (_, layer, slot) = (parts.next(), parts.next().unwrap(), parts.next().unwrap());
     let slot = match (arch, slot) {
         ("gemma2", "post_attention_layernorm") => "post_attention_norm",
-        ("gemma2", "pre_feedforward_layernorm") => "ffn_norm",
         ("gemma2", "post_feedforward_layernorm") => "post_ffw_norm",
         (_, "input_layernorm" | "ln_1") => "attn_norm",
-        (_, "post_attention_layernorm" | "ln_2") => "ffn_norm",
+        (_, "post_attention_layernorm" | "pre_feedforward_layernorm" | "ln_2") => "ffn_norm",
         (_, "self_attn.q_proj") => "attn_q",
         (_, "self_attn.k_proj") => "attn_k",
         (_, "self_attn.v_proj") => "attn_v",

@@ -50,6 +50,7 @@
 mod ast;
 mod builtins;
 mod eval;
+mod item;
 mod lexer;
 mod ops;
 mod parser;
@@ -60,7 +61,8 @@ use crate::error::{Error, Place};
 use crate::program::Program;
 use crate::sop::Sop;
 use crate::text::ast::Statement;
-use crate::text::eval::{Class, Closure, Context, Env, Item, PROGRAM_STEPS, Stop, named_after};
+use crate::text::eval::{Context, PROGRAM_STEPS};
+use crate::text::item::{Class, Closure, Env, Item, Stop, named_after};
 use crate::value::Value;
 
 /// Bytes of the text.

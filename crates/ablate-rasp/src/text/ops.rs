@@ -148,10 +148,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Answer {
         },
         ("int" | "float" | "str" | "bool", [v]) => convert(name, v),
         (_, [Value::Str(s)]) => text(name, s).map_or_else(|| unsuitable(name, args), |v| Ok(Some(v))),
-        (_, [v @ (Value::Int(_) | Value::Float(_))]) => match real(name, v.as_number().unwrap_or(0.0)) {
-            Some(answer) => Ok(answer),
-            None => unsuitable(name, args),
-        },
+        (_, [v @ (Value::Int(_) | Value::Float(_))]) => {
+            real(name, v.as_number().unwrap_or(0.0)).unwrap_or_else(|| unsuitable(name, args))
+        }
         _ => unsuitable(name, args),
     }
 }
@@ -198,8 +197,8 @@ fn whole(x: f64) -> Answer {
     if x.abs() < 9.0e18 { Ok(Some(Value::Int(x as i64))) } else { Err(format!("{x} is out of range")) }
 }
 
-/// Functions of one number; the outer option says whether there is one of this name.
-fn real(name: &str, x: f64) -> Option<Option<Value>> {
+/// Functions of one number, if there is one of this name.
+fn real(name: &str, x: f64) -> Option<Answer> {
     let y = match name {
         "abs" => x.abs(),
         "acos" => x.acos(),
@@ -217,12 +216,12 @@ fn real(name: &str, x: f64) -> Option<Option<Value>> {
         "sqrt" => x.sqrt(),
         "tan" => x.tan(),
         "tanh" => x.tanh(),
-        "ceil" => return Some(whole(x.ceil()).ok().flatten()),
-        "floor" => return Some(whole(x.floor()).ok().flatten()),
-        "round" => return Some(whole(x.round_ties_even()).ok().flatten()),
+        "ceil" => return Some(whole(x.ceil())),
+        "floor" => return Some(whole(x.floor())),
+        "round" => return Some(whole(x.round_ties_even())),
         _ => return None,
     };
-    Some(finite(y))
+    Some(Ok(finite(y)))
 }
 
 /// Functions of one string.

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use ablate_rasp::{Compiled, Matrix, OutputEncoding, Source, Trace, Value, cases};
+use ablate_rasp::{Compiled, Encoding, Matrix, OutputEncoding, Source, Trace, Value, cases};
 use serde_json::Value as Json;
 
 const CASES: [&str; 17] =
@@ -190,7 +190,7 @@ fn check_program(id: &str, source: &Source, golden: &Json) {
         let inputs: Vec<&str> =
             their["children"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
         assert_eq!(our.inputs, inputs, "{id} {}", our.label);
-        assert_eq!(our.encoding.map(|e| e.name()), their["encoding"].as_str(), "{id} {}", our.label);
+        assert_eq!(our.encoding.map(Encoding::name), their["encoding"].as_str(), "{id} {}", our.label);
         if let Some(set) = their.get("value_set") {
             assert_eq!(our.values, values(set), "{id} {}", our.label);
         }

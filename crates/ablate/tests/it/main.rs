@@ -5,5 +5,6 @@ mod codec;
 mod data_bad;
 mod data_files;
 mod data_parts;
+mod golden_nodes;
 mod task_properties;
 mod task_rows;
