@@ -13,7 +13,7 @@ use crate::args::Target;
 use crate::estimate::Estimate;
 use crate::lab::Lab;
 use crate::outcome::Outcome;
-use crate::table::{Table, bytes, number, si};
+use crate::table::number;
 
 /// See the module.
 #[derive(Debug)]
@@ -120,24 +120,14 @@ pub(crate) fn explain(
     plans: &[Plan],
     count: usize,
 ) -> Result<Outcome> {
-    let estimate = Estimate::new(app, lab, plans, count);
+    let estimate = Estimate::new(app, lab, plans, count)?;
     let mut run = Run::start(app, manifest, None)?;
+    let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
+    run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;
     app.print_conventions(&run.manifest)?;
-    let mut table = Table::new(&["what", ">how much"]);
-    table.row(["plans".to_owned(), count.to_string()]);
-    table.row(["rows".to_owned(), estimate.rows.to_string()]);
-    table.row(["tokens".to_owned(), estimate.tokens.to_string()]);
-    table.row(["passes (plans × rows, and base runs)".to_owned(), estimate.passes.to_string()]);
-    table.row(["FLOPs".to_owned(), si(estimate.flops)]);
-    table.row(["weights".to_owned(), bytes(estimate.weight_bytes)]);
-    table.row(["activations".to_owned(), bytes(estimate.activation_bytes)]);
-    table.row(["blocks".to_owned(), estimate.blocks.to_string()]);
-    table.row(["peak memory".to_owned(), bytes(estimate.peak_bytes)]);
-    app.printer.table(&table)?;
+    app.printer.table(&estimate.table())?;
     if let Some(first) = plans.first() {
         app.printer.line(&format!("\nfirst of {count} plans: {}", first.explain().trim_end()))?;
     }
-    let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
-    run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;
     Ok(Outcome::Done)
 }

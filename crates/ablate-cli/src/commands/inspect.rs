@@ -28,7 +28,7 @@ pub(crate) struct InspectArgs {
 pub(crate) fn run(app: &App<'_>, args: &InspectArgs) -> Result<Outcome> {
     let model = app.load(&args.model)?;
     let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
-    let parameters = estimate::parameters(model.config(), &model);
+    let parameters = estimate::parameters(&model);
     let report = InspectReport {
         name: model.name().to_owned(),
         hash: model.hash().to_owned(),
