@@ -38,8 +38,13 @@ fn time(name: &str, reps: usize, mut job: impl FnMut() -> (f64, f64)) {
     }
     walls.sort_by(f64::total_cmp);
     let median = walls[walls.len() / 2];
-    println!("{name}: {median:.3} s (median of {reps}, {:.3} to {:.3}); {:.0} GFLOP/s of the work that remains; checksum {:.6}",
-        walls[0], walls[walls.len() - 1], check.1 / median / 1e9, check.0);
+    println!(
+        "{name}: {median:.3} s (median of {reps}, {:.3} to {:.3}); {:.0} GFLOP/s of the work that remains; checksum {:.6}",
+        walls[0],
+        walls[walls.len() - 1],
+        check.1 / median / 1e9,
+        check.0
+    );
 }
 
 fn main() {
@@ -51,7 +56,9 @@ fn main() {
     let vocab = model.config().d_vocab;
     let all = Positions::All;
     let ablation = |name: &str| Ablation::parse(name, 0).unwrap();
-    let study = |n, len, seed| Study::new(&model, batch(n, len, seed, vocab), Setup { budget: 2 << 30, ..Setup::default() }).unwrap();
+    let study = |n, len, seed| {
+        Study::new(&model, batch(n, len, seed, vocab), Setup { budget: 2 << 30, ..Setup::default() }).unwrap()
+    };
     let job = args[2].as_str();
     match job {
         "a" => time("a) logits at the last position, 50 x 16", reps, || {
@@ -61,11 +68,18 @@ fn main() {
             (logits.iter().map(|l| l[0]).sum(), flops + 2.0 * 50.0 * 768.0 * vocab as f64)
         }),
         "b" | "d" => {
-            let (n, len, kind, what) = if job == "b" { (100, 4, "mean-positional", "b) mean ablation of 144 heads, 100 x 4") } else { (25, 20, "zero", "d) zero ablation of 144 heads, 25 x 20") };
+            let (n, len, kind, what) = if job == "b" {
+                (100, 4, "mean-positional", "b) mean ablation of 144 heads, 100 x 4")
+            } else {
+                (25, 20, "zero", "d) zero ablation of 144 heads, 25 x 20")
+            };
             time(what, reps, || {
                 let mut silent = Silent;
                 let mut s = Session::new(study(n, len, 0), &mut silent);
-                let plans: Vec<_> = heads.iter().map(|&h| ablate::effects::ablate_nodes(&[h], ablation(kind), &all)).collect();
+                let plans: Vec<_> = heads
+                    .iter()
+                    .map(|&h| ablate::effects::ablate_nodes(&[h], ablation(kind), &all))
+                    .collect();
                 let flops = s.study().cost(&plans).unwrap().flops;
                 let effects = sweep(&mut s, &heads, ablation(kind), &all).unwrap();
                 (effects.iter().map(|e| e.scores.iter().sum::<f64>()).sum(), flops)
@@ -76,9 +90,19 @@ fn main() {
             let mut s = Session::new(study(100, 4, 0), &mut silent);
             // two-sided on random weights: about half of the candidates are removed
             let order = if job == "c" { Order::Backward } else { Order::Forward };
-            let config = PruneConfig { nodes: heads.clone(), ablation: ablation("mean-positional"), positions: all.clone(), threshold: 1e9, two_sided: false, order };
+            let config = PruneConfig {
+                nodes: heads.clone(),
+                ablation: ablation("mean-positional"),
+                positions: all.clone(),
+                threshold: 1e9,
+                two_sided: false,
+                order,
+            };
             let base: f64 = s.base(Side::Clean).unwrap().iter().sum();
-            let plans: Vec<_> = heads.iter().map(|&h| ablate::effects::ablate_nodes(&[h], ablation("mean-positional"), &all)).collect();
+            let plans: Vec<_> = heads
+                .iter()
+                .map(|&h| ablate::effects::ablate_nodes(&[h], ablation("mean-positional"), &all))
+                .collect();
             let flops = s.study().cost(&plans).unwrap().flops;
             let r = prune(&mut s, &config);
             (r.map_or(base, |p| p.score_percent), flops)
@@ -93,11 +117,18 @@ fn main() {
             let mut silent = Silent;
             let mut s = Session::new(study(50, 16, 0), &mut silent);
             let axis = Axis::positions(s.study().batch()).unwrap();
-            let cells = patch_grid(&mut s, model.config(), GridSite::ResidPre, Direction::Denoise, &axis).unwrap();
+            let cells =
+                patch_grid(&mut s, model.config(), GridSite::ResidPre, Direction::Denoise, &axis).unwrap();
             let (cfg, tokens) = (model.config(), 800.0);
             // average over cells: (16 - p) of 16 positions, (12 - l) of 12 layers; the last layer's reads only
             let per_token = 2.0 * (12.0 * (cfg.d_model * cfg.d_model) as f64);
-            let flops = (0..12).map(|l| (0..16).map(|p| per_token * tokens * f64::from(16 - p) / 16.0 * (f64::from(11 - l) + 0.3)).sum::<f64>()).sum();
+            let flops = (0..12)
+                .map(|l| {
+                    (0..16)
+                        .map(|p| per_token * tokens * f64::from(16 - p) / 16.0 * (f64::from(11 - l) + 0.3))
+                        .sum::<f64>()
+                })
+                .sum();
             (cells.iter().map(|c| c.metrics[0]).sum(), flops)
         }),
         other => println!("unknown job {other}"),
