@@ -232,7 +232,11 @@ impl Parts {
     }
 }
 
-fn change<T: ablate_tensor::Real>(config: &Config, weights: &mut crate::Weights<T>, options: &LoadOptions) {
+pub(crate) fn change<T: ablate_tensor::Real>(
+    config: &Config,
+    weights: &mut crate::Weights<T>,
+    options: &LoadOptions,
+) {
     if options.fold_norm {
         fold::fold_norm(weights);
     }

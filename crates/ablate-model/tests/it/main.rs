@@ -1,6 +1,7 @@
 //! Tests of loading: architectures, files, tokenizers, hostile input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod builtin;
 mod gguf;
 mod hostile;
 mod load;
