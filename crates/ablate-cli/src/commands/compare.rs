@@ -20,8 +20,10 @@ use crate::table::{Table, number, percent};
 
 /// Compare circuits and scores: set algebra, Jaccard, rank correlation; with a model and data, what each set does alone
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  ablate compare ioi.json digits.json\n  \
-    ablate compare ioi.json digits.json --model models/gpt2 --data ioi.jsonl --ablation mean-positional")]
+#[command(
+    after_help = "Examples:\n  ablate compare circuit.json random.json\n  ablate compare heads.json all.json\n  \
+    ablate compare circuit.json random.json --model builtin:induction --data induction.jsonl --ablation resample"
+)]
 pub(crate) struct CompareArgs {
     /// Circuits, scores, pruning traces or importances.json; two or more
     #[arg(required = true, num_args = 2.., value_name = "FILE")]

@@ -18,7 +18,7 @@ use crate::table::{Table, bytes};
 
 /// Show a model's shape, its nodes and edges, its tokenizer and the memory it takes
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  ablate inspect models/gpt2")]
+#[command(after_help = "Example:\n  ablate inspect builtin:induction")]
 pub(crate) struct InspectArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -20,11 +20,10 @@ pub(crate) struct ModelsArgs {}
 
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, _args: &ModelsArgs) -> Result<Outcome> {
-    let builtin = builtin::list();
     let report = ModelsReport {
-        builtin: builtin
+        builtin: builtin::list()
             .iter()
-            .map(|(name, about)| ModelRow { name: format!("builtin:{name}"), about: (*about).to_owned() })
+            .map(|m| ModelRow { name: format!("builtin:{}", m.name), about: m.about.to_owned() })
             .collect(),
         architectures: arch::known().into_iter().map(str::to_owned).collect(),
     };
@@ -34,9 +33,7 @@ pub(crate) fn run(app: &App<'_>, _args: &ModelsArgs) -> Result<Outcome> {
     for row in &report.builtin {
         table.row([row.name.as_str(), &row.about]);
     }
-    if !report.builtin.is_empty() {
-        app.printer.table(&table)?;
-    }
+    app.printer.table(&table)?;
     app.printer.note(&format!("architectures read from folders: {}", report.architectures.join(", ")))?;
     Ok(Outcome::Done)
 }

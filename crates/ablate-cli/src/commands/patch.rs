@@ -17,8 +17,8 @@ use crate::table::{Table, number};
 /// Patch activations between the clean and the corrupt run, over a grid of places
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ablate patch models/gpt2 ioi.jsonl --site resid-pre --by layer,position\n  \
-                        ablate patch models/gpt2 ioi.jsonl --site head-out --by layer,head --direction noise"
+    after_help = "Examples:\n  ablate patch builtin:induction induction.jsonl --site resid-pre --by layer,position\n  \
+    ablate patch builtin:induction induction.jsonl --site head-out --by layer,head --direction noise"
 )]
 pub(crate) struct PatchArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME

@@ -14,10 +14,8 @@ use crate::table::{Table, bytes, number};
 
 /// Show the most likely next tokens of a prompt
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ablate predict models/gpt2 \"The war lasted from 1732 to 17\" --top 5\n  \
-                        ablate predict models/gpt2 --tokens 464,1175,20919 --positions all"
-)]
+#[command(after_help = "Examples:\n  ablate predict builtin:induction \"cat dog bird cat\" --top 5\n  \
+                        ablate predict builtin:induction --tokens 9,17,3,9 --positions all")]
 pub(crate) struct PredictArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -20,8 +20,8 @@ use crate::table::{Table, number, percent};
 /// Remove nodes one after the other while the rest keeps enough of the full model's score
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    ablate prune models/gpt2 ioi.jsonl --order backward --threshold 20 --test-fraction 0.3 --json circuit.json\n  \
-    ablate prune models/gpt2 ioi.jsonl --order random --orders 10 --mean-data other.jsonl")]
+    ablate prune builtin:induction induction.jsonl --ablation mean --test-fraction 0.3 --json circuit.json\n  \
+    ablate prune builtin:induction induction.jsonl --ablation resample --order random --orders 5 --json random.json")]
 pub(crate) struct PruneArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,
@@ -75,14 +75,15 @@ pub(crate) fn run(app: &App<'_>, args: &PruneArgs) -> Result<Outcome> {
     let mut run = Run::start(app, manifest, Some(&settings))?;
     let mut bar = app.bar("prune");
     let mut session = run.session(&lab, &mut bar)?;
-    let outcome = prune_all(&mut session, args, &edit, app.globals.seed)?;
+    let config = config(args, &edit, app.globals.seed)?;
+    let outcome = prune_all(&mut session, config, args.orders, app.globals.seed)?;
     let left_out = prune::leave_one_out(&mut session, &outcome.config, outcome.best())?;
     let base = lab.base(app, &mut session)?;
     let cost = run.cost(&session, &base);
     let journal = session.into_journal();
     drop(bar);
     let held_out = test.map(|rows| held_out(app, &lab, &rows, &edit, outcome.best())).transpose()?;
-    let mut report = report(&lab, args, &outcome, &left_out)?;
+    let mut report = report(&lab, &outcome, &left_out)?;
     report.base = base;
     report.cost = cost;
     report.test = held_out;
@@ -111,32 +112,42 @@ fn check(args: &PruneArgs) -> Result<()> {
     Ok(())
 }
 
-/// All orders that were run; `best` has the fewest nodes, then the highest score, then the first seed.
-struct Outcomes {
-    config: PruneConfig,
-    runs: Vec<(u64, Pruning)>,
-    best: usize,
-}
-
-impl Outcomes {
-    fn best(&self) -> &Pruning {
-        &self.runs[self.best].1
-    }
-}
-
-fn prune_all(session: &mut Session<'_, '_>, args: &PruneArgs, edit: &Edit, seed: u64) -> Result<Outcomes> {
-    let mut config = PruneConfig {
+fn config(args: &PruneArgs, edit: &Edit, seed: u64) -> Result<PruneConfig> {
+    Ok(PruneConfig {
         nodes: edit.nodes.clone(),
         ablation: edit.ablation,
         positions: edit.positions.clone(),
         threshold: args.threshold,
         two_sided: args.two_sided,
         order: Order::parse(&args.order, seed)?,
-    };
+    })
+}
+
+/// All orders that were run; `best` has the fewest nodes, then the highest score, then the first seed.
+pub(super) struct Outcomes {
+    pub(super) config: PruneConfig,
+    runs: Vec<(u64, Pruning)>,
+    best: usize,
+}
+
+impl Outcomes {
+    pub(super) fn best(&self) -> &Pruning {
+        &self.runs[self.best].1
+    }
+}
+
+/// Prunes by `orders` orders, whose seeds count up from `seed`.
+pub(super) fn prune_all(
+    session: &mut Session<'_, '_>,
+    mut config: PruneConfig,
+    orders: u64,
+    seed: u64,
+) -> Result<Outcomes> {
     let mut runs: Vec<(u64, Pruning)> = Vec::new();
     let mut best = 0;
-    for i in 0..args.orders {
-        config.order = Order::parse(&args.order, seed.wrapping_add(i))?;
+    let name = config.order.name();
+    for i in 0..orders {
+        config.order = Order::parse(name, seed.wrapping_add(i))?;
         let run = prune::prune(session, &config)?;
         let better = runs.get(best).is_some_and(|(_, b): &(u64, Pruning)| {
             (run.kept.len(), -run.score_percent) < (b.kept.len(), -b.score_percent)
@@ -146,12 +157,18 @@ fn prune_all(session: &mut Session<'_, '_>, args: &PruneArgs, edit: &Edit, seed:
         }
         runs.push((seed.wrapping_add(i), run));
     }
-    config.order = Order::parse(&args.order, runs[best].0)?;
+    config.order = Order::parse(name, runs[best].0)?;
     Ok(Outcomes { config, runs, best })
 }
 
 /// The result on other rows, with the means that were used to prune.
-fn held_out(app: &App<'_>, lab: &Lab, rows: &Rows, edit: &Edit, pruning: &Pruning) -> Result<HeldOut> {
+pub(super) fn held_out(
+    app: &App<'_>,
+    lab: &Lab,
+    rows: &Rows,
+    edit: &Edit,
+    pruning: &Pruning,
+) -> Result<HeldOut> {
     app.set_data_file(std::path::Path::new(&rows.stamp.file));
     let mut bar = app.bar("held-out rows");
     let mut session = lab.session_on(app, rows, &mut bar)?;
@@ -163,7 +180,8 @@ fn held_out(app: &App<'_>, lab: &Lab, rows: &Rows, edit: &Edit, pruning: &Prunin
     Ok(HeldOut { n: metrics.len(), full, metric, std_err, score_percent })
 }
 
-fn report(lab: &Lab, args: &PruneArgs, outcome: &Outcomes, left_out: &[(Node, f64)]) -> Result<PruneReport> {
+/// The wire structure of an outcome, without base, cost and held-out rows.
+pub(super) fn report(lab: &Lab, outcome: &Outcomes, left_out: &[(Node, f64)]) -> Result<PruneReport> {
     let best = outcome.best();
     let nodes = &outcome.config.nodes;
     let circuit = Circuit::of_nodes(&lab.graph, best.kept.iter().copied())?;
@@ -182,10 +200,10 @@ fn report(lab: &Lab, args: &PruneArgs, outcome: &Outcomes, left_out: &[(Node, f6
         |node: &Node| Survival { name: node.to_string(), kept: kept(node), of: outcome.runs.len() };
     let random = matches!(outcome.config.order, Order::Random { .. });
     Ok(PruneReport {
-        order: args.order.clone(),
+        order: outcome.config.order.name().to_owned(),
         order_seed: random.then(|| outcome.runs[outcome.best].0),
-        threshold: args.threshold,
-        two_sided: args.two_sided,
+        threshold: outcome.config.threshold,
+        two_sided: outcome.config.two_sided,
         metric_name: lab.metric.name().to_owned(),
         full: best.full,
         base: ablate::report::Base::new(Vec::new(), None),

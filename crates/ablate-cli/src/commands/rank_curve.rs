@@ -18,7 +18,8 @@ use crate::table::{Table, number};
 /// Remove nodes one after the other, the least harmful first, and measure after each
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example:\n  ablate rank-curve models/gpt2 ioi.jsonl --nodes heads --ablation zero --json curve.json"
+    after_help = "Examples:\n  ablate rank-curve builtin:induction induction.jsonl --ablation mean\n  \
+    ablate rank-curve builtin:induction induction.jsonl --nodes a0.*,a2.* --greedy --json curve.json"
 )]
 pub(crate) struct RankCurveArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME

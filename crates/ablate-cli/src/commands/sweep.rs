@@ -16,10 +16,9 @@ use crate::table::{Table, number};
 
 /// Measure the effect of ablating each node alone
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ablate sweep models/gpt2 ioi.jsonl --nodes heads --ablation mean-positional --top 20\n  \
-                        ablate sweep models/gpt2 ioi.jsonl --nodes mlps --ablation resample --positions S2 --json mlps.json"
-)]
+#[command(after_help = "Examples:\n  \
+    ablate sweep builtin:induction induction.jsonl --ablation resample --top 5 --plot --json heads.json\n  \
+    ablate sweep builtin:induction induction.jsonl --nodes all --ablation mean --positions B1,end --json all.json")]
 pub(crate) struct SweepArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -18,8 +18,8 @@ use crate::table::Table;
 /// Make a data set of clean/corrupt pairs
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  ablate task --list\n  \
-                        ablate task ioi --model models/gpt2 -n 100 --seed 0 -o ioi.jsonl\n  \
-                        ablate task induction -n 50 --set vocab=1000 --set length=8 -o induction.jsonl")]
+    ablate task induction --model builtin:induction -n 60 --set corruption=no-repeat -o induction.jsonl\n  \
+    ablate task ioi --model models/gpt2 -n 100 --seed 0 -o ioi.jsonl")]
 pub(crate) struct TaskArgs {
     /// The task; see --list
     #[arg(required_unless_present = "list")]

@@ -3,6 +3,7 @@
 //! are sorted, numbers finite.
 
 mod comparison;
+mod demo;
 mod grid;
 mod model;
 mod predict;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
+pub use demo::{DemoReport, EffectRow};
 pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
