@@ -200,14 +200,14 @@ fn head(layer: usize, head: usize, backup: bool) -> Option<Head> {
         (0, 0) => {
             let q = (0..8).map(|i| Entry { from: POS + i, to: 0, weight: 2.2 }).collect();
             let k = vec![Entry { from: START, to: 0, weight: 2.2 }];
-            Head { q, k, ..Head::default() }.token_to_spare(0.075)
+            Head { q, k, ..Head::default() }.token_to_spare(0.055)
         }
         (0, 1) => Head::matching(TOK, 1.1).token_to_spare(0.05),
-        (1, 0) => Head::default().token_to_spare(0.3),
-        (1, 2) => Head::previous(2.5).token_to_spare(0.12),
-        (2, 1) => Head::matching(PREV, 1.6).not_start(6.7).token_to(OUT, 0.67),
-        (2, 2) => Head::default().token_to_spare(0.3),
-        (2, 3) => Head::matching(PREV, 1.6).not_start(6.7).token_to_spare(0.13),
+        (1, 0) => Head::default().token_to_spare(0.16),
+        (1, 2) => Head::previous(2.5).token_to_spare(0.085),
+        (2, 1) => Head::matching(PREV, 1.5).not_start(6.7).token_to(OUT, 0.67),
+        (2, 2) => Head::default().token_to_spare(0.22),
+        (2, 3) => Head::matching(PREV, 1.5).not_start(6.7).token_to_spare(0.13),
         _ => return None,
     })
 }

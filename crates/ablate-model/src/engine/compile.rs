@@ -74,11 +74,24 @@ impl Compiled {
         &self.steps[from..to]
     }
 
-    /// The steps of this plan and of `base` that the other lacks.
-    pub fn difference<'a>(&'a self, base: &'a Self) -> Vec<&'a Step> {
-        let mine = self.steps.iter().filter(|s| !base.steps.contains(s));
-        let theirs = base.steps.iter().filter(|s| !self.steps.contains(s));
+    /// The steps of this plan and of `base` that the other lacks, each with where a run of this plan that starts from
+    /// the run of `base` must start because of it.
+    pub(super) fn difference<'a>(&'a self, base: &'a Self) -> Vec<(At, &'a Step)> {
+        let mine = self.steps.iter().filter(|s| !base.steps.contains(s)).map(|s| (s.at, s));
+        let theirs = base.steps.iter().filter(|s| !self.steps.contains(s)).map(|s| (undo_at(s), s));
         mine.chain(theirs).collect()
+    }
+}
+
+/// Where a run must start to be without a step of its base run. The base run kept streams, head outputs and MLP outputs
+/// as edited, so what made them is run again.
+fn undo_at(step: &Step) -> At {
+    match step.at {
+        (0, Stage::Pre) => (0, Stage::Pre), // the first stream is always embedded anew
+        (layer, Stage::Pre) => (layer - 1, Stage::Attn),
+        (layer, Stage::Z) => (layer, Stage::Attn),
+        (layer, Stage::Out) => (layer, Stage::Mlp),
+        at => at,
     }
 }
 

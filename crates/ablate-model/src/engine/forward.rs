@@ -55,8 +55,6 @@ pub(super) struct Chunk<'a, T> {
     /// Rows of the current layer; the last layer keeps only read positions after keys and values.
     map: RowMap,
     read_map: RowMap,
-    /// Whether lanes start from the embedding instead of a base run.
-    fresh: bool,
     keep: Keep,
     kept: Option<Acts<T>>,
     b: Buffers<T>,
@@ -64,10 +62,10 @@ pub(super) struct Chunk<'a, T> {
 
 impl<'a, T: Real> Chunk<'a, T> {
     /// A chunk of lanes, sorted by where they join. With `full`, every position goes through the last layer.
-    pub(super) fn new(ctx: &'a Context<'a, T>, lanes: &'a [Lane], fresh: bool, full: bool) -> Self {
+    pub(super) fn new(ctx: &'a Context<'a, T>, lanes: &'a [Lane], full: bool) -> Self {
         let map = RowMap::full(lanes);
         let read_map = if full { map.clone() } else { RowMap::reads(lanes, ctx.reads) };
-        Self { ctx, lanes, map, read_map, fresh, keep: Keep::NONE, kept: None, b: Buffers::default() }
+        Self { ctx, lanes, map, read_map, keep: Keep::NONE, kept: None, b: Buffers::default() }
     }
 
     /// Keeps activations: the lanes must be whole examples in order. `kept` has the room, and layers before the lanes'
@@ -142,8 +140,10 @@ impl<'a, T: Real> Chunk<'a, T> {
 
     // ---------------------------------------------------------------------------------------------- joining
 
+    /// The stream of lanes that join before a layer: the base run's, or, before the first layer, the embedding (the
+    /// base run may have edited its own).
     fn join_pre(&mut self, layer: usize) -> Result<()> {
-        if !self.fresh {
+        if layer > 0 {
             return self.take(
                 layer,
                 JoinAt::Pre,
@@ -151,14 +151,12 @@ impl<'a, T: Real> Chunk<'a, T> {
                 |b| (&mut b.x, &mut b.m),
             );
         }
-        if layer == 0 {
-            let (d, ctx) = (self.ctx.cfg.d_model, self.ctx);
-            for (i, lane) in self.lanes.iter().enumerate() {
-                let tokens = side_tokens(ctx, lane)?;
-                for r in self.map.rows(i) {
-                    let p = self.map.pos[r] as usize;
-                    embed(ctx.cfg, ctx.weights, tokens[p], p, &mut self.b.x[r * d..(r + 1) * d]);
-                }
+        let (d, ctx) = (self.ctx.cfg.d_model, self.ctx);
+        for i in self.joining(0, JoinAt::Pre) {
+            let tokens = side_tokens(ctx, &self.lanes[i])?;
+            for r in self.map.rows(i) {
+                let p = self.map.pos[r] as usize;
+                embed(ctx.cfg, ctx.weights, tokens[p], p, &mut self.b.x[r * d..(r + 1) * d]);
             }
         }
         Ok(())

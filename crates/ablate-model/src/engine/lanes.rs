@@ -75,7 +75,7 @@ pub(super) fn lanes(
 fn lane(
     cfg: &Config,
     batch: &Batch,
-    different: &[&super::compile::Step],
+    different: &[(At, &super::compile::Step)],
     reads: &[Vec<u32>],
     plan: usize,
     example: usize,
@@ -84,10 +84,10 @@ fn lane(
     let end = if cfg.causal { last_read + 1 } else { batch.rows()[example].clean.len() };
     let mut start = end;
     let mut at = (cfg.n_layers, Stage::Pre);
-    for step in different {
+    for (step_at, step) in different {
         let Some(first) = step.first_position(example).filter(|&p| p < end) else { continue };
         start = start.min(first);
-        at = at.min(step.at);
+        at = at.min(*step_at);
     }
     if start == end {
         at = (cfg.n_layers, Stage::Pre); // nothing that is read can differ

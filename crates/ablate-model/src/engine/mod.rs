@@ -146,7 +146,7 @@ impl<'m, T: Real> Engine<'m, T> {
                 let lens: Vec<usize> =
                     block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
                 let kept = Acts::new(self.cfg, keep, block[0].example, &lens);
-                let chunk = Chunk::new(&ctx, block, true, full).keeping(keep, kept);
+                let chunk = Chunk::new(&ctx, block, full).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, block, judge)
             })
             .collect::<Result<_>>()?;
@@ -182,7 +182,7 @@ impl<'m, T: Real> Engine<'m, T> {
                 }
                 let mut kept = acts.clone();
                 forward::own_layers(&mut kept, first.0, self.cfg, keep);
-                let chunk = Chunk::new(&ctx, &block, false, false).keeping(keep, kept);
+                let chunk = Chunk::new(&ctx, &block, false).keeping(keep, kept);
                 self.finish_block(&ctx, chunk, &block, judge)
             })
             .collect::<Result<_>>()?;
@@ -214,7 +214,7 @@ impl<'m, T: Real> Engine<'m, T> {
         let results: Vec<Vec<(Lane, Vec<f64>)>> = chunks
             .par_iter()
             .map(|chunk| {
-                let (x, map, _) = Chunk::new(&ctx, chunk, false, false).run()?;
+                let (x, map, _) = Chunk::new(&ctx, chunk, false).run()?;
                 let mut out = Vec::with_capacity(chunk.len());
                 readout::read_out(&ctx, chunk, &map, &x, judge, |i, v| out.push((chunk[i], v)))?;
                 Ok(out)
@@ -324,7 +324,10 @@ impl<'m, T: Real> Engine<'m, T> {
         let (x, map, kept) = chunk.run()?;
         let mut values = Vec::new();
         readout::read_out(ctx, block, &map, &x, judge, |_, v| values.extend(v))?;
-        let kept = kept.ok_or_else(|| Error::plan("internal: nothing was kept"))?;
+        let mut kept = kept.ok_or_else(|| Error::plan("internal: nothing was kept"))?;
+        if !kept.scale_last.is_empty() {
+            readout::keep_scales(ctx, block, &map, &x, &mut kept);
+        }
         Ok((kept, values))
     }
 

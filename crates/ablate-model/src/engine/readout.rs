@@ -2,6 +2,7 @@
 
 use ablate_tensor::{Into, Real, linear, ops};
 
+use super::acts::Acts;
 use super::forward::{Context, centre};
 use super::lanes::{Lane, RowMap};
 use crate::error::{Error, Result};
@@ -137,6 +138,27 @@ fn final_norm<T: Real>(ctx: &Context<'_, T>, lanes: &[Lane], map: &RowMap, x: &[
     let eps = T::of(cfg.norm_eps);
     ops::norm(x, &w.w, w.b.as_deref(), centre(cfg), eps, &mut out, Some((&mut scales, frozen)));
     Ok(out)
+}
+
+/// Keeps the scales of the final norm.
+pub(super) fn keep_scales<T: Real>(
+    ctx: &Context<'_, T>,
+    lanes: &[Lane],
+    map: &RowMap,
+    x: &[T],
+    kept: &mut Acts<T>,
+) {
+    let Some(w) = &ctx.weights.norm_final else { return };
+    let mut out = vec![T::ZERO; x.len()];
+    let mut scales = vec![T::ZERO; map.pos.len()];
+    let eps = T::of(ctx.cfg.norm_eps);
+    ops::norm(x, &w.w, w.b.as_deref(), centre(ctx.cfg), eps, &mut out, Some((&mut scales, false)));
+    for (i, lane) in lanes.iter().enumerate() {
+        for r in map.rows(i) {
+            let row = kept.row(lane.example - kept.first, map.pos[r] as usize);
+            kept.scale_last[row] = scales[r];
+        }
+    }
 }
 
 fn full_logits<T: Real>(ctx: &Context<'_, T>, rows: &[(usize, usize, usize)], normed: &[T]) -> Vec<T> {

@@ -1,30 +1,55 @@
 //! The forward pass written out as loops over numbers, in `f64`, one sequence at a time: nothing to trust but the
 //! formulas. Supports everything a configuration can say.
 
+use ablate_graph::{Node, Site, Slot};
 use ablate_model::config::{Activation, Block, Config, NormKind, PositionKind, Rope, RopeScaling, RopeStyle};
 use ablate_model::weights::{Linear, MlpWeights, NormWeights, Weights};
 use ablate_tensor::{Matrix, Real};
 
 type Rows = Vec<Vec<f64>>;
 
+/// Sees, and may change, the value of every site at every position, in the order of the computation (a key or value
+/// once for each query that reads it).
+pub(crate) type Hook<'a> = &'a mut dyn FnMut(Site, usize, &mut [f64]);
+
 /// Logits `[position][vocabulary]` of `tokens`.
 pub(crate) fn logits<T: Real>(c: &Config, w: &Weights<T>, tokens: &[u32]) -> Rows {
+    hooked(c, w, tokens, &mut |_, _, _| {})
+}
+
+/// As [`logits`], with a hook.
+pub(crate) fn hooked<T: Real>(c: &Config, w: &Weights<T>, tokens: &[u32], hook: Hook<'_>) -> Rows {
     let mut x: Rows = tokens.iter().enumerate().map(|(p, t)| embed(c, w, p, *t as usize)).collect();
+    see(hook, Site::Node(Node::Input), &mut x);
     for (l, layer) in w.layers.iter().enumerate() {
+        see(hook, Site::ResidPre { layer: l }, &mut x);
         let before = x.clone();
-        let a =
-            post(c, layer.post_attn.as_ref(), attention(c, w, l, &norm_rows(c, layer.norm1.as_ref(), &x)));
+        let inner = norm_rows(c, layer.norm1.as_ref(), &x);
+        let mut a = post(c, layer.post_attn.as_ref(), attention(c, w, l, &inner, hook));
+        see(hook, Site::AttnOut { layer: l }, &mut a);
         add(&mut x, &a);
+        if c.block == Block::Sequential {
+            see(hook, Site::ResidMid { layer: l }, &mut x);
+        }
         if let Some(mlp) = &layer.mlp {
             let reads = if c.block == Block::Parallel { &before } else { &x };
             let inner = norm_rows(c, layer.norm2.as_ref(), reads);
-            let m = post(c, layer.post_mlp.as_ref(), inner.iter().map(|r| run_mlp(c, mlp, r)).collect());
+            let out = inner.iter().enumerate().map(|(p, r)| run_mlp(c, mlp, l, p, r, hook)).collect();
+            let mut m = post(c, layer.post_mlp.as_ref(), out);
+            see(hook, Site::MlpOut { layer: l }, &mut m);
             add(&mut x, &m);
         }
     }
+    see(hook, Site::ResidPre { layer: c.n_layers }, &mut x);
     let last = norm_rows(c, w.norm_final.as_ref(), &x);
     let cap = |y: f64| c.final_softcap.map_or(y, |cap| cap * (y / cap).tanh());
     last.iter().map(|r| linear(&w.unembed, r).into_iter().map(cap).collect()).collect()
+}
+
+fn see(hook: Hook<'_>, site: Site, rows: &mut Rows) {
+    for (p, row) in rows.iter_mut().enumerate() {
+        hook(site, p, row);
+    }
 }
 
 fn embed<T: Real>(c: &Config, w: &Weights<T>, position: usize, token: usize) -> Vec<f64> {
@@ -39,41 +64,43 @@ fn embed<T: Real>(c: &Config, w: &Weights<T>, position: usize, token: usize) -> 
         .collect()
 }
 
-fn attention<T: Real>(c: &Config, w: &Weights<T>, l: usize, x: &Rows) -> Rows {
+fn attention<T: Real>(c: &Config, w: &Weights<T>, l: usize, x: &Rows, hook: Hook<'_>) -> Rows {
     let layer = &w.layers[l];
     let (q, k): (Rows, Rows) =
         (x.iter().map(|r| linear(&layer.q, r)).collect(), x.iter().map(|r| linear(&layer.k, r)).collect());
     let v: Rows = x.iter().map(|r| linear(&layer.v, r)).collect();
-    let head = |rows: &Rows, p: usize, h: usize, norm: Option<&NormWeights<T>>| {
-        let one = norm_row(c, norm, &rows[p][h * c.d_head..(h + 1) * c.d_head]);
-        rotate(c, p, one)
-    };
-    (0..x.len())
-        .map(|i| {
-            let mut z = vec![0.0; c.n_heads * c.d_head];
-            for h in 0..c.n_heads {
-                let kv = h / (c.n_heads / c.n_kv_heads);
-                let query = head(&q, i, h, layer.q_norm.as_ref());
-                let sees = |j: usize| (!c.causal || j <= i) && c.windows[l].is_none_or(|n| j + n > i);
-                let keys: Vec<usize> = (0..x.len()).filter(|j| sees(*j)).collect();
-                let scores: Vec<f64> = keys
-                    .iter()
-                    .map(|j| {
-                        let s = dot(&query, &head(&k, *j, kv, layer.k_norm.as_ref())) * c.attn_scale;
-                        c.attn_softcap.map_or(s, |cap| cap * (s / cap).tanh())
-                    })
-                    .collect();
-                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-                for (j, s) in keys.iter().zip(&scores) {
-                    for d in 0..c.d_head {
-                        z[h * c.d_head + d] += (s - max).exp() / total * v[*j][kv * c.d_head + d];
-                    }
-                }
+    let part = |row: &[f64], h: usize| row[h * c.d_head..(h + 1) * c.d_head].to_vec();
+    let mut out = Rows::new();
+    for i in 0..x.len() {
+        let mut z = vec![0.0; c.n_heads * c.d_head];
+        for h in 0..c.n_heads {
+            let kv = h / (c.n_heads / c.n_kv_heads);
+            let mut slot = |slot: Slot, p: usize, mut one: Vec<f64>| {
+                hook(Site::Slot { layer: l, head: h, slot }, p, &mut one);
+                one
+            };
+            let query = slot(Slot::Q, i, norm_row(c, layer.q_norm.as_ref(), &part(&q[i], h)));
+            let query = rotate(c, i, query);
+            let sees = |j: usize| (!c.causal || j <= i) && c.windows[l].is_none_or(|n| j + n > i);
+            let mut pattern = vec![0.0; x.len()];
+            for j in (0..x.len()).filter(|j| sees(*j)) {
+                let key = slot(Slot::K, j, norm_row(c, layer.k_norm.as_ref(), &part(&k[j], kv)));
+                let s = dot(&query, &rotate(c, j, key)) * c.attn_scale;
+                pattern[j] = c.attn_softcap.map_or(s, |cap| cap * (s / cap).tanh()).exp();
             }
-            linear(&layer.o, &z)
-        })
-        .collect()
+            let total: f64 = pattern.iter().sum();
+            pattern.iter_mut().for_each(|a| *a /= total);
+            let values: Rows = (0..x.len()).map(|j| slot(Slot::V, j, part(&v[j], kv))).collect();
+            hook(Site::Pattern { layer: l, head: h }, i, &mut pattern);
+            let own = &mut z[h * c.d_head..(h + 1) * c.d_head];
+            for (a, value) in pattern.iter().zip(&values) {
+                own.iter_mut().zip(value).for_each(|(z, v)| *z += a * v);
+            }
+            hook(Site::Node(Node::head(l, h)), i, own);
+        }
+        out.push(linear(&layer.o, &z));
+    }
+    out
 }
 
 fn rotate(c: &Config, position: usize, mut x: Vec<f64>) -> Vec<f64> {
@@ -113,13 +140,28 @@ pub(crate) fn frequency(rope: &Rope, i: usize) -> f64 {
     }
 }
 
-fn run_mlp<T: Real>(c: &Config, w: &MlpWeights<T>, x: &[f64]) -> Vec<f64> {
+fn run_mlp<T: Real>(
+    c: &Config,
+    w: &MlpWeights<T>,
+    layer: usize,
+    p: usize,
+    x: &[f64],
+    hook: Hook<'_>,
+) -> Vec<f64> {
     let up = linear(&w.up, x);
-    let hidden: Vec<f64> = match &w.gate {
+    let mut hidden: Vec<f64> = match &w.gate {
         Some(gate) => linear(gate, x).into_iter().zip(up).map(|(g, u)| activate(c.act, g) * u).collect(),
         None => up.into_iter().map(|u| activate(c.act, u)).collect(),
     };
-    linear(&w.down, &hidden)
+    for (neuron, x) in hidden.iter_mut().enumerate() {
+        hook(Site::Neuron { layer, neuron }, p, std::slice::from_mut(x));
+    }
+    let mut out: Vec<f64> = (0..w.down.w.cols()).map(|j| column(&w.down.w, j, &hidden)).collect();
+    hook(Site::Node(Node::mlp(layer)), p, &mut out);
+    if let Some(b) = &w.down.b {
+        out.iter_mut().zip(b).for_each(|(x, b)| *x += b.f64());
+    }
+    out
 }
 
 fn activate(kind: Activation, x: f64) -> f64 {
