@@ -26,7 +26,7 @@ pub struct Attention<T> {
 }
 
 /// From this many keys on, products are faster than fused loops.
-const MANY_KEYS: usize = 48;
+pub(crate) const MANY_KEYS: usize = 48;
 
 impl<T: Real> Attention<T> {
     /// First and one past the last key that a query at position `p` sees, of `n_keys`.

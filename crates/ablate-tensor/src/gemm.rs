@@ -42,6 +42,14 @@ impl<'a, T> View<'a, T> {
         Self { data, shape: [rows, cols], strides: [stride, 1] }
     }
 
+    /// All of a matrix.
+    pub fn of(m: &'a Matrix<T>) -> Self
+    where
+        T: Real,
+    {
+        m.view_all()
+    }
+
     /// The transposed view.
     #[must_use]
     pub fn t(self) -> Self {

@@ -7,7 +7,7 @@ use crate::simd::simd;
 const LANES: usize = 32;
 
 #[inline(always)]
-fn sum_by<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+pub(crate) fn sum_by<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
     let mut part = [T::ZERO; LANES];
     let whole = n - n % LANES;
     let mut i = 0;
@@ -104,7 +104,7 @@ pub enum Centre {
 
 /// Scale of one row: `sqrt(mean(x²) + eps)` of the centred row, and the mean subtracted.
 #[inline(always)]
-fn row_scale<T: Real>(x: &[T], centre: Centre, eps: T) -> (T, T) {
+pub(crate) fn row_scale<T: Real>(x: &[T], centre: Centre, eps: T) -> (T, T) {
     let n = T::of(x.len() as f64);
     let mean = match centre {
         Centre::Mean => sum_by(x.len(), |i| x[i]) / n,
