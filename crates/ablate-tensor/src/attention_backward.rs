@@ -128,14 +128,7 @@ impl<T: Real> Attention<T> {
     /// From the gradient of a row of the pattern, in `ds`, to that of the raw products `q·k`, whose values `raw` gives
     /// (asked for only with a soft cap).
     #[inline(always)]
-    fn scores_backward(
-        &self,
-        pattern: &[T],
-        ds: &mut [T],
-        from: usize,
-        to: usize,
-        raw: impl Fn(usize) -> T,
-    ) {
+    fn scores_backward(&self, pattern: &[T], ds: &mut [T], from: usize, to: usize, raw: impl Fn(usize) -> T) {
         ds[..from].fill(T::ZERO);
         ds[to..].fill(T::ZERO);
         let mean = dot_inline(&pattern[from..to], &ds[from..to]);

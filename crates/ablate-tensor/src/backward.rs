@@ -56,11 +56,8 @@ impl<T: Real> NormAt<'_, T> {
             mean = sum_by(d, |j| x[j]) / n;
             g_mean = sum_by(d, |j| dout[j] * w[j]) / n;
         }
-        let g_x = if self.frozen {
-            T::ZERO
-        } else {
-            sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv
-        };
+        let g_x =
+            if self.frozen { T::ZERO } else { sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv };
         for j in 0..d {
             g[j] = inv * (dout[j] * w[j] - g_mean - (x[j] - mean) * g_x);
         }
@@ -79,11 +76,8 @@ impl<T: Real> NormAt<'_, T> {
                     mean = sum_by(d, |j| x[j]) / n;
                     v_mean = sum_by(d, |j| dir[j]) / n;
                 }
-                let v_x = if self.frozen {
-                    T::ZERO
-                } else {
-                    sum_by(d, |j| dir[j] * (x[j] - mean)) / n * inv * inv
-                };
+                let v_x =
+                    if self.frozen { T::ZERO } else { sum_by(d, |j| dir[j] * (x[j] - mean)) / n * inv * inv };
                 for j in 0..d {
                     dir[j] = inv * (dir[j] - v_mean - (x[j] - mean) * v_x) * self.w[j];
                 }

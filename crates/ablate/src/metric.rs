@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ablate_model::Batch;
-use ablate_model::engine::Judge;
+use ablate_model::engine::{Judge, Slope};
 use ablate_tensor::{Real, ops};
 
 use crate::error::{Error, Result};
@@ -47,6 +47,11 @@ impl Metric {
     pub fn parse(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|m| m.name() == name);
         found.ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Self::name)))
+    }
+
+    /// Whether the metric has a useful gradient.
+    pub fn differentiable(self) -> bool {
+        self != Self::Accuracy
     }
 
     /// Checks that every row has the labels that this metric reads.
@@ -183,6 +188,47 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
                 f64::from(u8::from(self.answers(example).contains(&(best as u32))))
             }
         };
+    }
+}
+
+impl<T: Real> Slope<T> for MetricJudge<T> {
+    fn slope(&self, example: usize, _read: usize, logits: &[T], out: &mut [T]) {
+        if self.metric == Metric::LogitDiff {
+            let (right, wrong) = out.split_at_mut(self.n_answers[example]);
+            right.fill(T::of(1.0 / right.len() as f64));
+            wrong.fill(T::of(-1.0 / wrong.len() as f64));
+            return;
+        }
+        let lse = T::of(ops::log_sum_exp(logits));
+        let probability = |t: u32| (logits[t as usize] - lse).e();
+        let answers: T = self.answers(example).iter().map(|&t| probability(t)).sum();
+        // d value / d logit = -total·p + what each labelled token adds
+        let total = match self.metric {
+            Metric::ProbDiff => answers - self.wrong[example].iter().map(|&t| probability(t)).sum::<T>(),
+            Metric::LogProb | Metric::Kl => T::ONE,
+            Metric::LogitDiff | Metric::Accuracy => T::ZERO,
+        };
+        for (o, x) in out.iter_mut().zip(logits) {
+            *o = -total * (*x - lse).e();
+        }
+        match self.metric {
+            Metric::ProbDiff => {
+                self.answers(example).iter().for_each(|&t| out[t as usize] += probability(t));
+                self.wrong[example].iter().for_each(|&t| out[t as usize] += -probability(t));
+            }
+            Metric::LogProb => {
+                for &t in self.answers(example) {
+                    out[t as usize] += probability(t) / answers;
+                }
+            }
+            Metric::Kl => {
+                if let Some(reference) = &self.reference {
+                    let v = logits.len();
+                    ops::add(&reference.probs[example * v..(example + 1) * v], out);
+                }
+            }
+            Metric::LogitDiff | Metric::Accuracy => {}
+        }
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use ablate_graph::rng::Random;
 use ablate_graph::{Plan, Side, Site, Source};
 use ablate_model::engine::{AllLogits, Base, Compiled, Engine, Judge, Keep, Sources, Table, TokenLogits};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
 use super::means::Means;
-use super::{Evaluate, Setup};
+use super::{Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 
@@ -239,7 +238,9 @@ impl<'m, T: Real> Typed<'m, T> {
                 }
                 Source::Resample => self.donor(engine.batch(), Side::Corrupt, keep)?,
                 Source::Clean => self.donor(engine.batch(), Side::Clean, keep)?,
-                Source::ResampleOther { seed } => self.donor(&self.others(rows, seed)?, Side::Clean, keep)?,
+                Source::ResampleOther { seed } => {
+                    self.donor(&other_rows(&self.whole, rows, seed)?, Side::Clean, keep)?
+                }
                 Source::Given(_) => {
                     return Err(Error::argument(
                         "a given source needs a table",
@@ -260,26 +261,6 @@ impl<'m, T: Real> Typed<'m, T> {
         let plan = engine.compile(&Plan::on(side))?;
         let run = engine.base(&plan, &Sources::new(), keep, true, &TokenLogits { tokens: vec![] })?;
         Ok(Table::identity(Arc::clone(&run.acts)))
-    }
-
-    /// For each row another row of the same length, drawn by seed from the whole batch.
-    fn others(&self, rows: &[usize], seed: u64) -> Result<Batch> {
-        let random = Random::new(seed, "resample-other");
-        let all = self.whole.rows();
-        let mut donors = Vec::with_capacity(rows.len());
-        for &i in rows {
-            let len = all[i].clean.len();
-            let fit: Vec<usize> = (0..all.len()).filter(|&j| j != i && all[j].clean.len() == len).collect();
-            if fit.is_empty() {
-                return Err(Error::Row {
-                    row: i,
-                    message: format!("no other row has {len} tokens"),
-                    hint: Some("resample-other needs rows of equal length: use resample or more rows".into()),
-                });
-            }
-            donors.push(fit[random.below(i as u64, 0, fit.len())]);
-        }
-        Ok(self.whole.subset(&donors))
     }
 
     fn base<'s>(
