@@ -241,3 +241,36 @@ fn mixed_dot<T: Real>(p: &[T], x: &[T], lse: f64) -> f64 {
 fn mean<T: Real>(x: &[T]) -> f64 {
     x.iter().map(|v| v.f64()).sum::<f64>() / x.len() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use ablate_model::{Batch, Row};
+
+    use super::{Judge, Metric, MetricJudge, Reference, Slope};
+
+    #[test]
+    fn slopes_are_differences() {
+        let row = Row { clean: vec![0], answers: vec![1, 4], wrong_answers: vec![2, 3, 0], ..Row::default() };
+        let batch = Batch::new(vec![row.clone(), row], vec![String::new()], 6, 4).unwrap_or_default();
+        let full: Vec<f64> = vec![0.3, -1.2, 0.8, 1.9, -0.4, 0.1];
+        for metric in Metric::ALL.into_iter().filter(|m| m.differentiable()) {
+            let clean: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7)).collect();
+            let reference = Some(Reference::from_logits(&clean, 6));
+            let judge = MetricJudge::<f64>::new(metric, &batch, reference);
+            let logits = &full[..judge.tokens(1).map_or(6, <[u32]>::len)];
+            let mut slope = vec![0.0; logits.len()];
+            judge.slope(1, 0, logits, &mut slope);
+            for i in 0..logits.len() {
+                let value = |step: f64| {
+                    let mut x = logits.to_vec();
+                    x[i] += step;
+                    let mut out = [0.0];
+                    judge.judge(1, 0, &x, &mut out);
+                    out[0]
+                };
+                let expected = (value(1e-5) - value(-1e-5)) / 2e-5;
+                assert!((slope[i] - expected).abs() < 1e-8, "{metric} {i}: {} {expected}", slope[i]);
+            }
+        }
+    }
+}
