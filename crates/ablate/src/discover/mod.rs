@@ -188,7 +188,7 @@ impl Default for Attribution {
             kv: Kv::PerQuery,
             freeze_norm: false,
             per_example: false,
-            chunk_rows: 256,
+            chunk_rows: 160,
         }
     }
 }
