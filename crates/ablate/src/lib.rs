@@ -3,6 +3,7 @@
 pub mod ablation;
 pub mod curve;
 pub mod dataset;
+pub mod discover;
 pub mod effects;
 pub mod error;
 pub mod files;
