@@ -42,6 +42,14 @@ impl<'a, T> View<'a, T> {
         Self { data, shape: [rows, cols], strides: [stride, 1] }
     }
 
+    /// All of a matrix.
+    pub fn of(m: &'a Matrix<T>) -> Self
+    where
+        T: Real,
+    {
+        m.view_all()
+    }
+
     /// The transposed view.
     #[must_use]
     pub fn t(self) -> Self {
@@ -91,6 +99,7 @@ pub fn product<T: Real>(a: View<'_, T>, b: View<'_, T>, alpha: T, out: &mut [T],
     }
     let lhs = faer_view(a.data, a.shape, a.strides);
     let rhs = faer_view(b.data, b.shape, b.strides);
-    let dst = MatMut::from_row_major_slice_with_stride_mut(out, m, n, stride);
+    // by columns and transposed: faer 0.24's `from_row_major_slice_with_stride_mut` swaps the two strides
+    let dst = MatMut::from_column_major_slice_with_stride_mut(out, n, m, stride).transpose_mut();
     matmul(dst, into.faer(), lhs, rhs, alpha, Par::Seq);
 }

@@ -2,6 +2,8 @@
 //! The only crate that names a compute backend. It knows nothing of transformers.
 
 pub mod attention;
+pub mod attention_backward;
+pub mod backward;
 pub mod gemm;
 pub mod matrix;
 pub mod ops;
@@ -9,6 +11,8 @@ pub mod real;
 pub mod simd;
 
 pub use attention::{Attention, RopeTable};
+pub use attention_backward::{HeadGradient, HeadPass};
+pub use backward::NormAt;
 pub use gemm::{Into, View, linear, product};
 pub use matrix::{Matrix, Storage};
 pub use ops::{Act, Centre};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::gemm::View;
 use crate::real::Real;
 
 /// Numbers a matrix looks at: owned, or a part of a memory-mapped file.
@@ -146,6 +147,16 @@ impl<T: Real> Matrix<T> {
             self.copy_row(i, row);
         }
         out
+    }
+
+    /// The numbers as a borrowed view.
+    pub(crate) fn view_all(&self) -> View<'_, T> {
+        let data = self.storage.as_slice();
+        View {
+            data: &data[self.offset.min(data.len())..],
+            shape: [self.rows, self.cols],
+            strides: [self.row_stride, self.col_stride],
+        }
     }
 
     /// The view as a faer matrix.

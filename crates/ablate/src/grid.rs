@@ -196,6 +196,18 @@ fn plan(
     }
 }
 
+/// The plans of a grid, layers first.
+///
+/// # Errors
+/// A site without heads by head.
+pub fn plans(cfg: &Config, site: GridSite, direction: Direction, axis: &Axis) -> Result<Vec<Plan>> {
+    if matches!(axis, Axis::Head(_)) && !site.of_head() {
+        return Err(Error::argument(format!("{} has no heads", site.name()), "use --by layer,position"));
+    }
+    let cells = (0..cfg.n_layers).flat_map(|l| (0..axis.len()).map(move |c| (l, c)));
+    Ok(cells.map(|(l, c)| plan(cfg, site, direction, axis, l, c)).collect())
+}
+
 /// The grid of `site` over all layers and the columns of `axis`.
 ///
 /// # Errors
@@ -207,19 +219,14 @@ pub fn patch_grid(
     direction: Direction,
     axis: &Axis,
 ) -> Result<Vec<Cell>> {
-    if matches!(axis, Axis::Head(_)) && !site.of_head() {
-        return Err(Error::argument(format!("{} has no heads", site.name()), "use --by layer,position"));
-    }
-    let cells: Vec<(usize, usize)> =
-        (0..cfg.n_layers).flat_map(|l| (0..axis.len()).map(move |c| (l, c))).collect();
-    let plans: Vec<Plan> = cells.iter().map(|&(l, c)| plan(cfg, site, direction, axis, l, c)).collect();
+    let plans = plans(cfg, site, direction, axis)?;
+    let cells = (0..cfg.n_layers).flat_map(|l| (0..axis.len()).map(move |c| (l, c)));
     session.study().prepare(&plans)?;
     session.expect(plans.len());
     let base = session.base(direction.run().0)?;
     let sign = if direction == Direction::Noise { 1.0 } else { -1.0 };
     let metrics = session.evaluate(&plans)?;
     Ok(cells
-        .into_iter()
         .zip(metrics)
         .map(|((layer, column), metrics)| {
             let scores = base.iter().zip(&metrics).map(|(b, m)| sign * (b - m)).collect();

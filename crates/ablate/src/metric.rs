@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ablate_model::Batch;
-use ablate_model::engine::Judge;
+use ablate_model::engine::{Judge, Slope};
 use ablate_tensor::{Real, ops};
 
 use crate::error::{Error, Result};
@@ -47,6 +47,11 @@ impl Metric {
     pub fn parse(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|m| m.name() == name);
         found.ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Self::name)))
+    }
+
+    /// Whether the metric has a useful gradient.
+    pub fn differentiable(self) -> bool {
+        self != Self::Accuracy
     }
 
     /// Checks that every row has the labels that this metric reads.
@@ -186,6 +191,47 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
     }
 }
 
+impl<T: Real> Slope<T> for MetricJudge<T> {
+    fn slope(&self, example: usize, _read: usize, logits: &[T], out: &mut [T]) {
+        if self.metric == Metric::LogitDiff {
+            let (right, wrong) = out.split_at_mut(self.n_answers[example]);
+            right.fill(T::of(1.0 / right.len() as f64));
+            wrong.fill(T::of(-1.0 / wrong.len() as f64));
+            return;
+        }
+        let lse = T::of(ops::log_sum_exp(logits));
+        let probability = |t: u32| (logits[t as usize] - lse).e();
+        let answers: T = self.answers(example).iter().map(|&t| probability(t)).sum();
+        // d value / d logit = -total·p + what each labelled token adds
+        let total = match self.metric {
+            Metric::ProbDiff => answers - self.wrong[example].iter().map(|&t| probability(t)).sum::<T>(),
+            Metric::LogProb | Metric::Kl => T::ONE,
+            Metric::LogitDiff | Metric::Accuracy => T::ZERO,
+        };
+        for (o, x) in out.iter_mut().zip(logits) {
+            *o = -total * (*x - lse).e();
+        }
+        match self.metric {
+            Metric::ProbDiff => {
+                self.answers(example).iter().for_each(|&t| out[t as usize] += probability(t));
+                self.wrong[example].iter().for_each(|&t| out[t as usize] += -probability(t));
+            }
+            Metric::LogProb => {
+                for &t in self.answers(example) {
+                    out[t as usize] += probability(t) / answers;
+                }
+            }
+            Metric::Kl => {
+                if let Some(reference) = &self.reference {
+                    let v = logits.len();
+                    ops::add(&reference.probs[example * v..(example + 1) * v], out);
+                }
+            }
+            Metric::LogitDiff | Metric::Accuracy => {}
+        }
+    }
+}
+
 /// `Σ p·(x - lse)`, in blocks summed in `f64`.
 fn mixed_dot<T: Real>(p: &[T], x: &[T], lse: f64) -> f64 {
     let shift = T::of(lse);
@@ -194,4 +240,37 @@ fn mixed_dot<T: Real>(p: &[T], x: &[T], lse: f64) -> f64 {
 
 fn mean<T: Real>(x: &[T]) -> f64 {
     x.iter().map(|v| v.f64()).sum::<f64>() / x.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use ablate_model::{Batch, Row};
+
+    use super::{Judge, Metric, MetricJudge, Reference, Slope};
+
+    #[test]
+    fn slopes_are_differences() {
+        let row = Row { clean: vec![0], answers: vec![1, 4], wrong_answers: vec![2, 3, 0], ..Row::default() };
+        let batch = Batch::new(vec![row.clone(), row], vec![String::new()], 6, 4).unwrap_or_default();
+        let full: Vec<f64> = vec![0.3, -1.2, 0.8, 1.9, -0.4, 0.1];
+        for metric in Metric::ALL.into_iter().filter(|m| m.differentiable()) {
+            let clean: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7)).collect();
+            let reference = Some(Reference::from_logits(&clean, 6));
+            let judge = MetricJudge::<f64>::new(metric, &batch, reference);
+            let logits = &full[..judge.tokens(1).map_or(6, <[u32]>::len)];
+            let mut slope = vec![0.0; logits.len()];
+            judge.slope(1, 0, logits, &mut slope);
+            for i in 0..logits.len() {
+                let value = |step: f64| {
+                    let mut x = logits.to_vec();
+                    x[i] += step;
+                    let mut out = [0.0];
+                    judge.judge(1, 0, &x, &mut out);
+                    out[0]
+                };
+                let expected = (value(1e-5) - value(-1e-5)) / 2e-5;
+                assert!((slope[i] - expected).abs() < 1e-8, "{metric} {i}: {} {expected}", slope[i]);
+            }
+        }
+    }
 }

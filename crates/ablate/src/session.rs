@@ -40,6 +40,7 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     done: HashMap<String, Vec<f64>>,
+    replaced: bool,
 }
 
 impl Journal {
@@ -57,11 +58,18 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(write_error)?;
-        let (done, good) =
-            read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?;
-        file.set_len(good).map_err(write_error)?;
-        file.seek(std::io::SeekFrom::End(0)).map_err(write_error)?;
-        let mut journal = Self { path: path.into(), file, done };
+        let size = file.metadata().map_err(write_error)?;
+        // a device may be endless: it is written, never read
+        let (done, good) = if size.is_file() {
+            read_lines(&file, fingerprint).map_err(|source| Error::Read { path: path.into(), source })?
+        } else {
+            (HashMap::new(), 0)
+        };
+        if size.is_file() {
+            file.set_len(good).map_err(write_error)?;
+            file.seek(std::io::SeekFrom::End(0)).map_err(write_error)?;
+        }
+        let mut journal = Self { path: path.into(), file, done, replaced: good == 0 && size.len() > 0 };
         if good == 0 {
             journal.line(&json!({"format": "ablate/journal", "version": 1, "fingerprint": fingerprint}))?;
         }
@@ -78,12 +86,17 @@ impl Journal {
         self.done.is_empty()
     }
 
+    /// Whether what was there is of another run, and was thrown away.
+    pub fn replaced(&self) -> bool {
+        self.replaced
+    }
+
     /// Deletes the journal: its run is complete and written elsewhere.
     ///
     /// # Errors
     /// A file that cannot be deleted.
     pub fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|source| Error::Write { path: self.path, source })
+        std::fs::remove_file(&self.path).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     fn put(&mut self, key: String, values: &[f64]) -> Result<()> {
@@ -128,6 +141,16 @@ fn read_lines(file: &File, fingerprint: &str) -> std::io::Result<(Done, u64)> {
             done.insert(key.to_owned(), values);
         }
         good += n as u64;
+    }
+}
+
+/// A journal without finished variants is of no use to anyone.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.done.is_empty() && self.file.metadata().is_ok_and(|m| m.is_file()) {
+            // there is nothing to lose, and nobody to tell
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

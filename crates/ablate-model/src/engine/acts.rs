@@ -37,6 +37,19 @@ impl Keep {
     pub const NEURONS: Self = Self(1 << 9);
     /// Norm scales, `[rows]` for each norm.
     pub const SCALES: Self = Self(1 << 10);
+    /// The MLP's hidden layer before the activation function, `[rows, d_mlp]`, and its gate where it has one.
+    pub const HIDDEN: Self = Self(1 << 11);
+    /// What the backward pass starts from.
+    pub const BACKWARD: Self = Self(
+        Self::PRE.0
+            | Self::Z.0
+            | Self::MID.0
+            | Self::MLP.0
+            | Self::KV.0
+            | Self::Q.0
+            | Self::SCALES.0
+            | Self::HIDDEN.0,
+    );
 
     /// Whether everything in `other` is kept.
     pub fn has(self, other: Self) -> bool {
@@ -75,6 +88,7 @@ impl Keep {
             (Self::MLP_OUT, d),
             (Self::NEURONS, cfg.d_mlp),
             (Self::SCALES, 2),
+            (Self::HIDDEN, 2 * cfg.d_mlp),
         ];
         let layer: usize = table.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, n)| n).sum();
         layer * cfg.n_layers + if self.has(Self::PRE) { d } else { 0 }
@@ -107,6 +121,10 @@ pub struct LayerActs<T> {
     pub attn_out: Vec<T>,
     /// See [`Keep::MID`].
     pub mid: Vec<T>,
+    /// What the activation function reads where the MLP has no gate, else what the gate multiplies. See [`Keep::HIDDEN`].
+    pub up: Vec<T>,
+    /// What the activation function reads where the MLP has a gate; kept when it is computed.
+    pub gate: Vec<T>,
     /// See [`Keep::NEURONS`].
     pub neurons: Vec<T>,
     /// See [`Keep::MLP`].
@@ -246,6 +264,8 @@ impl<T: Real> LayerActs<T> {
             z: room(Keep::Z, rows * zw),
             attn_out: room(Keep::ATTN_OUT, rows * d),
             mid: room(Keep::MID, rows * d),
+            up: room(Keep::HIDDEN, rows * cfg.d_mlp),
+            gate: Vec::new(),
             neurons: room(Keep::NEURONS, rows * cfg.d_mlp),
             mlp: room(Keep::MLP, rows * d),
             mlp_out: room(Keep::MLP_OUT, rows * d),

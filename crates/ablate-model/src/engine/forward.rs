@@ -446,8 +446,10 @@ impl<'a, T: Real> Chunk<'a, T> {
         if let Some(gate) = &mlp.gate {
             resize(&mut self.b.gate, rows * dm);
             project(&self.b.h, gate, &mut self.b.gate);
+            self.keep_hidden(layer, n, true);
             ops::activate_gated(act, &self.b.gate, &mut self.b.up);
         } else {
+            self.keep_hidden(layer, n, false);
             ops::activate(act, &mut self.b.up);
         }
         self.edit_rows(
@@ -463,6 +465,29 @@ impl<'a, T: Real> Chunk<'a, T> {
         self.keep_rows(n, dm, |b| &b.up, |a| &mut Arc::make_mut(&mut a.layers[layer]).neurons, Keep::NEURONS);
         linear(&self.b.up, &mlp.down.w, &mut self.b.m[..rows * d], Into::Replace);
         Ok(())
+    }
+
+    /// Keeps the hidden layer before the activation function.
+    fn keep_hidden(&mut self, layer: usize, n: usize, gated: bool) {
+        if !self.keep.has(Keep::HIDDEN) {
+            return;
+        }
+        let dm = self.ctx.cfg.d_mlp;
+        self.keep_rows(n, dm, |b| &b.up, |a| &mut Arc::make_mut(&mut a.layers[layer]).up, Keep::HIDDEN);
+        if gated {
+            let room = |a: &mut Acts<T>| {
+                let rows = a.offsets[a.len()];
+                Arc::make_mut(&mut a.layers[layer]).gate.resize(rows * dm, T::ZERO);
+            };
+            self.kept.iter_mut().for_each(room);
+            self.keep_rows(
+                n,
+                dm,
+                |b| &b.gate,
+                |a| &mut Arc::make_mut(&mut a.layers[layer]).gate,
+                Keep::HIDDEN,
+            );
+        }
     }
 
     /// MLP addend → the stream after the layer, in `x`.
@@ -701,7 +726,7 @@ fn put<T: Real>(ctx: &Context<'_, T>, step: &Step, example: usize, p: usize, out
     Ok(())
 }
 
-fn side_tokens<'a, T>(ctx: &Context<'a, T>, lane: &Lane) -> Result<&'a [u32]> {
+pub(super) fn side_tokens<'a, T>(ctx: &Context<'a, T>, lane: &Lane) -> Result<&'a [u32]> {
     let row = &ctx.batch.rows()[lane.example];
     match ctx.plans.get(lane.plan).map(|p| p.side).unwrap_or_default() {
         ablate_graph::Side::Clean => Ok(&row.clean),

@@ -5,6 +5,7 @@
 //! last layer, only the logits asked for, many plans in one batch, one single-threaded product on each thread.
 
 mod acts;
+pub mod backward;
 mod compile;
 mod cost;
 mod forward;
@@ -19,6 +20,7 @@ use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
 pub use acts::{Acts, Keep, LayerActs};
+pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
 pub use readout::{AllLogits, Judge, TokenLogits};

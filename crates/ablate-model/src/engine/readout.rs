@@ -161,7 +161,11 @@ pub(super) fn keep_scales<T: Real>(
     }
 }
 
-fn full_logits<T: Real>(ctx: &Context<'_, T>, rows: &[(usize, usize, usize)], normed: &[T]) -> Vec<T> {
+pub(super) fn full_logits<T: Real>(
+    ctx: &Context<'_, T>,
+    rows: &[(usize, usize, usize)],
+    normed: &[T],
+) -> Vec<T> {
     let (d, vocab) = (ctx.cfg.d_model, ctx.cfg.d_vocab_out);
     let picked: Vec<T> =
         rows.iter().flat_map(|&(_, _, r)| normed[r * d..(r + 1) * d].iter().copied()).collect();
@@ -176,7 +180,7 @@ fn full_logits<T: Real>(ctx: &Context<'_, T>, rows: &[(usize, usize, usize)], no
     out
 }
 
-fn token_logits<T: Real>(ctx: &Context<'_, T>, tokens: &[u32], normed: &[T], out: &mut Vec<T>) {
+pub(super) fn token_logits<T: Real>(ctx: &Context<'_, T>, tokens: &[u32], normed: &[T], out: &mut Vec<T>) {
     let by_token = ctx.weights.unembed.w.transposed();
     let mut column = vec![T::ZERO; normed.len()];
     out.clear();

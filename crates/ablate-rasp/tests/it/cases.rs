@@ -61,14 +61,11 @@ fn every_case_compiles_to_what_it_says() {
 
 #[test]
 fn cases_with_few_inputs_agree_on_all_of_them() {
-    // 4^4 and 3^9 inputs. The second are too many for a quick test to run all.
-    let source = cases::find("3").unwrap();
-    let model = source.program.compile().unwrap();
-    assert!(check_agreement("3", &source.program, &model, 256) >= 4 * 256);
-    for id in ["15", "119"] {
+    for (id, all) in [("3", 256), ("15", 625), ("119", 1296)] {
         let source = cases::find(id).unwrap();
+        assert_eq!(source.program.vocabulary.len().pow(source.program.max_length as u32), all, "{id}");
         let model = source.program.compile().unwrap();
-        check_agreement(id, &source.program, &model, 1300);
+        assert!(check_agreement(id, &source.program, &model, all) >= 2 * all);
     }
 }
 
@@ -142,5 +139,12 @@ fn shapes_and_nodes_are_the_benchmarks() {
         let gt = row["gt_edges"].as_u64().unwrap() as usize;
         if edges == gt { edges_equal.push(id) } else { edges_differ.push((id, edges, gt)) }
     }
-    eprintln!("edges as the benchmark counts them: {} equal, different {edges_differ:?}", edges_equal.len());
+    // The nodes are the benchmark's in every case compared; the number of edges is in 82 of 126. Its list for
+    // case 13 lacks an edge without which that model does not work (see `truth`); most other counts are higher
+    // than ours, where several heads share a layer or a width comes first. Ours are what the weights connect.
+    eprintln!(
+        "edges: {} cases count as the benchmark does; ours and its count: {edges_differ:?}",
+        edges_equal.len()
+    );
+    assert_eq!((edges_equal.len(), edges_differ.len()), (82, 44));
 }

@@ -10,11 +10,7 @@ mod pair;
 mod read;
 mod split;
 
-use std::{
-    collections::BTreeMap,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -24,7 +20,7 @@ pub use pair::{Labels, Pair, Positions, Prompt};
 pub use read::Format;
 pub use split::{Filtered, Test, Train};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The format name in a data set's first line.
 pub const FORMAT: &str = "ablate/dataset";
@@ -111,21 +107,7 @@ impl Dataset {
 
     /// Writes [`Dataset::to_jsonl`] to `path`: first to a file beside it, then renamed, so that a full disk leaves no half file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let fail = |source| Error::Write { path: path.to_path_buf(), source };
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".partial");
-        let beside = PathBuf::from(beside);
-        let written = (|| {
-            let mut file = std::fs::File::create(&beside)?;
-            file.write_all(self.to_jsonl().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)
-        })();
-        if written.is_err() {
-            // the first error is the one to report; the partial file may not even exist
-            let _ = std::fs::remove_file(&beside);
-        }
-        written.map_err(fail)
+        crate::files::write_atomic(path, &self.to_jsonl())
     }
 
     /// Hash of the rows: blake3 of their lines, keys sorted. The header does not count, so a file with and without one agree.

@@ -1,10 +1,10 @@
 //! Running plans on a model and a data set: base runs, ablation sources and blocks under a memory budget are made once
 //! and shared by everything that is evaluated.
 
-mod means;
+pub(crate) mod means;
 mod typed;
 
-use ablate_graph::{Plan, Side};
+use ablate_graph::{Plan, Random, Side};
 use ablate_model::Batch;
 use ablate_model::model::{AnyWeights, Model};
 
@@ -187,4 +187,24 @@ impl<'m> Study<'m> {
         }
         self.inner.logits(side, at)
     }
+}
+
+/// For each of `rows` another row of the same length, drawn by seed from the whole batch.
+pub(crate) fn other_rows(whole: &Batch, rows: &[usize], seed: u64) -> Result<Batch> {
+    let random = Random::new(seed, "resample-other");
+    let all = whole.rows();
+    let mut donors = Vec::with_capacity(rows.len());
+    for &i in rows {
+        let len = all[i].clean.len();
+        let fit: Vec<usize> = (0..all.len()).filter(|&j| j != i && all[j].clean.len() == len).collect();
+        if fit.is_empty() {
+            return Err(Error::Row {
+                row: i,
+                message: format!("no other row has {len} tokens"),
+                hint: Some("resample-other needs rows of equal length: use resample or more rows".into()),
+            });
+        }
+        donors.push(fit[random.below(i as u64, 0, fit.len())]);
+    }
+    Ok(whole.subset(&donors))
 }

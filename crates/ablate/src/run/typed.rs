@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ablate_graph::rng::Random;
 use ablate_graph::{Plan, Side, Source};
 use ablate_model::engine::{
     AllLogits, Base, Compiled, Cost, Engine, Judge, Keep, Sources, Table, TokenLogits,
@@ -11,7 +10,7 @@ use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
 use super::means::Means;
-use super::{Estimate, Evaluate, Setup};
+use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 
@@ -251,7 +250,9 @@ impl<'m, T: Real> Typed<'m, T> {
                 }
                 Source::Resample => self.donor(engine.batch(), Side::Corrupt, keep)?,
                 Source::Clean => self.donor(engine.batch(), Side::Clean, keep)?,
-                Source::ResampleOther { seed } => self.donor(&self.others(rows, seed)?, Side::Clean, keep)?,
+                Source::ResampleOther { seed } => {
+                    self.donor(&other_rows(&self.whole, rows, seed)?, Side::Clean, keep)?
+                }
                 Source::Given(_) => {
                     return Err(Error::argument(
                         "a given source needs a table",
@@ -272,26 +273,6 @@ impl<'m, T: Real> Typed<'m, T> {
         let plan = engine.compile(&Plan::on(side))?;
         let run = engine.base(&plan, &Sources::new(), keep, true, &TokenLogits { tokens: vec![] })?;
         Ok(Table::identity(Arc::clone(&run.acts)))
-    }
-
-    /// For each row another row of the same length, drawn by seed from the whole batch.
-    fn others(&self, rows: &[usize], seed: u64) -> Result<Batch> {
-        let random = Random::new(seed, "resample-other");
-        let all = self.whole.rows();
-        let mut donors = Vec::with_capacity(rows.len());
-        for &i in rows {
-            let len = all[i].clean.len();
-            let fit: Vec<usize> = (0..all.len()).filter(|&j| j != i && all[j].clean.len() == len).collect();
-            if fit.is_empty() {
-                return Err(Error::Row {
-                    row: i,
-                    message: format!("no other row has {len} tokens"),
-                    hint: Some("resample-other needs rows of equal length: use resample or more rows".into()),
-                });
-            }
-            donors.push(fit[random.below(i as u64, 0, fit.len())]);
-        }
-        Ok(self.whole.subset(&donors))
     }
 
     fn base<'s>(

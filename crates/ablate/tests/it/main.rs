@@ -1,6 +1,7 @@
 //! Tests of the library through its public interface.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test may panic
 
+mod attribution;
 mod builtin;
 mod codec;
 mod data_bad;

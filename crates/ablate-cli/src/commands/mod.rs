@@ -1,0 +1,34 @@
+//! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
+
+pub(crate) mod compare;
+pub(crate) mod demo;
+pub(crate) mod inspect;
+pub(crate) mod models;
+pub(crate) mod patch;
+pub(crate) mod predict;
+pub(crate) mod prune;
+pub(crate) mod rank_curve;
+pub(crate) mod sweep;
+pub(crate) mod task;
+
+use ablate::Result;
+
+use crate::app::App;
+use crate::cli::Command;
+use crate::outcome::Outcome;
+
+/// Runs a command.
+pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
+    match command {
+        Command::Demo(args) => demo::run(app, args),
+        Command::Models(args) => models::run(app, args),
+        Command::Inspect(args) => inspect::run(app, args),
+        Command::Predict(args) => predict::run(app, args),
+        Command::Task(args) => task::run(app, args),
+        Command::Sweep(args) => sweep::run(app, args),
+        Command::RankCurve(args) => rank_curve::run(app, args),
+        Command::Patch(args) => patch::run(app, args),
+        Command::Prune(args) => prune::run(app, args),
+        Command::Compare(args) => compare::run(app, args),
+    }
+}

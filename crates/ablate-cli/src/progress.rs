@@ -1,0 +1,82 @@
+//! Progress of long runs on standard error, with the time that is left; and the question whether to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ablate::Observer;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::printer::Printer;
+
+/// A bar.
+#[derive(Debug)]
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    stop: Arc<AtomicBool>,
+}
+
+impl Bar {
+    /// A bar that shows itself once there is something to do.
+    pub(crate) fn new(printer: Printer, stop: Arc<AtomicBool>, what: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), target(printer));
+        let colors = if printer.color_err() { "{bar:30.cyan/blue}" } else { "{bar:30}" };
+        let text = format!("{{msg}} {colors} {{pos}}/{{len}} variants  {{elapsed}} ({{eta}} left)");
+        if let Ok(style) = ProgressStyle::with_template(&text) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        if printer.shows_progress() {
+            bar.enable_steady_tick(Duration::from_millis(250));
+        }
+        Self { bar, stop }
+    }
+}
+
+fn target(printer: Printer) -> ProgressDrawTarget {
+    if printer.shows_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
+impl Observer for Bar {
+    fn expect(&mut self, total: usize) {
+        self.bar.set_length(self.bar.position() + total as u64);
+    }
+
+    fn advance(&mut self, n: usize, _resumed: usize) {
+        let at = self.bar.position() + n as u64;
+        // a further pass of pruning was not announced
+        if self.bar.length().is_some_and(|len| at > len) {
+            self.bar.set_length(at);
+        }
+        self.bar.set_position(at);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The progress of loading a model.
+pub(crate) fn loading(printer: Printer) -> Option<ablate::model::load::ProgressFn> {
+    if !printer.shows_progress() {
+        return None;
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), target(printer));
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} ({eta} left)") {
+        bar.set_style(style);
+    }
+    Some(Arc::new(move |progress| {
+        bar.set_message(progress.stage.clone());
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        if progress.total > 0 && progress.done >= progress.total {
+            bar.finish_and_clear();
+        }
+    }))
+}

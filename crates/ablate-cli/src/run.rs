@@ -1,0 +1,133 @@
+//! A run from its first check to its result file: where the result goes, the journal that makes it resumable, what it took.
+
+use std::path::{Path, PathBuf};
+
+use ablate::graph::Plan;
+use ablate::report::{self, Base, Cost};
+use ablate::{Journal, Manifest, Observer, Result, Session, files};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::args::Target;
+use crate::estimate::Estimate;
+use crate::lab::Lab;
+use crate::outcome::Outcome;
+use crate::table::number;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    app: &'a App<'a>,
+    manifest: Manifest,
+    journal: Option<Journal>,
+}
+
+impl<'a> Run<'a> {
+    /// Checks that the result can be written. Of a run with `settings`, the journal is opened.
+    pub(crate) fn start(app: &'a App<'a>, manifest: Manifest, settings: Option<&Value>) -> Result<Self> {
+        let mut journal = None;
+        if let Some(Target::File(path)) = &app.globals.json {
+            files::check_writable(path)?;
+            if let (Some(settings), false) = (settings, files::is_special(path)) {
+                journal = Some(open_journal(app, path, &manifest.fingerprint(settings))?);
+            }
+        }
+        Ok(Self { app, manifest, journal })
+    }
+
+    /// A session that writes to the journal.
+    pub(crate) fn session<'m, 'o>(
+        &mut self,
+        lab: &'m Lab,
+        observer: &'o mut dyn Observer,
+    ) -> Result<Session<'m, 'o>> {
+        lab.session(self.app, observer, self.journal.take())
+    }
+
+    /// What a session took, held-out rows not counted.
+    pub(crate) fn cost(&self, session: &Session<'_, '_>, base: &Base) -> Cost {
+        let sides = 1 + u64::from(base.corrupt.is_some());
+        let evaluations = session.evaluations();
+        let forward = (evaluations + sides) * base.n as u64;
+        Cost { forward, backward: 0, evaluations, seconds: self.app.clock().seconds() }
+    }
+
+    /// Changes the manifest.
+    pub(crate) fn manifest(&mut self) -> &mut Manifest {
+        self.manifest.ended = self.app.clock().ended();
+        &mut self.manifest
+    }
+
+    /// Writes the result of `kind` and removes the journal.
+    pub(crate) fn finish(
+        &mut self,
+        kind: &str,
+        body: &impl Serialize,
+        journal: Option<Journal>,
+    ) -> Result<()> {
+        let warnings = self.app.warnings();
+        let value = report::result(kind, body, &warnings, self.manifest())?;
+        self.write(&report::text(&value), journal)
+    }
+
+    /// Writes the text of a result and removes the journal.
+    pub(crate) fn write(&self, text: &str, journal: Option<Journal>) -> Result<()> {
+        match &self.app.globals.json {
+            None => Ok(()),
+            Some(Target::Stdout) => self.app.printer.json(text),
+            Some(Target::File(path)) => {
+                files::write_atomic(path, text)?;
+                journal.map_or(Ok(()), Journal::remove)
+            }
+        }
+    }
+
+    /// The lines above a table: model, data, conventions and the unedited runs.
+    pub(crate) fn print_head(&self, base: &Base) -> Result<()> {
+        self.app.print_conventions(&self.manifest)?;
+        let corrupt = base.corrupt.map_or(String::new(), |c| format!("; corrupt {}", number(c)));
+        self.app.printer.note(&format!(
+            "base {} {} ± {}{corrupt}; n {}",
+            self.manifest.conventions.metric,
+            number(base.clean),
+            number(base.std_err),
+            base.n
+        ))
+    }
+}
+
+/// The journal of the result file `path`.
+fn open_journal(app: &App<'_>, path: &Path, fingerprint: &str) -> Result<Journal> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".journal");
+    let journal = Journal::open(&PathBuf::from(name), fingerprint)?;
+    // not among the warnings of the result: a run that was stopped and resumed gives the same bytes
+    if journal.replaced() {
+        app.printer.warning("the journal of another run was thrown away: model, data or settings differ");
+    }
+    if !journal.is_empty() {
+        app.printer.status(&format!("{} finished variants are there from an earlier run", journal.len()));
+    }
+    Ok(journal)
+}
+
+/// Prints what a run would do, instead of doing it.
+pub(crate) fn explain(
+    app: &App<'_>,
+    lab: &Lab,
+    manifest: Manifest,
+    plans: &[Plan],
+    count: usize,
+) -> Result<Outcome> {
+    let estimate = Estimate::new(app, lab, plans, count)?;
+    let mut run = Run::start(app, manifest, None)?;
+    let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
+    run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;
+    app.print_conventions(&run.manifest)?;
+    app.printer.table(&estimate.table())?;
+    if let Some(first) = plans.first() {
+        app.printer.line(&format!("\nfirst of {count} plans: {}", first.explain().trim_end()))?;
+    }
+    Ok(Outcome::Done)
+}

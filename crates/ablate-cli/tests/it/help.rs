@@ -1,0 +1,71 @@
+//! Every example of every `--help` runs.
+
+use crate::support::{ablate, folder};
+
+const COMMANDS: [&str; 10] =
+    ["models", "inspect", "predict", "task", "sweep", "rank-curve", "patch", "prune", "compare", "demo"];
+
+#[test]
+fn examples_of_every_command_run() {
+    let folder = folder();
+    for command in COMMANDS {
+        let out = ablate(folder.path()).args([command, "--help"]).output().unwrap();
+        assert_eq!(out.status.code(), Some(0));
+        let help = String::from_utf8(out.stdout).unwrap();
+        let examples: Vec<&str> = help.lines().filter_map(|l| l.strip_prefix("  ablate ")).collect();
+        assert!(!examples.is_empty(), "{command} has no example:\n{help}");
+        for example in examples {
+            let mut words = words(example);
+            // the one example that needs a model from outside
+            if words.iter().any(|w| w == "models/gpt2") {
+                words
+                    .iter_mut()
+                    .filter(|w| *w == "models/gpt2")
+                    .for_each(|w| *w = "builtin:induction".into());
+                words.push("--explain".into());
+            }
+            let out = ablate(folder.path()).args(&words).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(0), "ablate {example}\n{said}");
+        }
+    }
+}
+
+/// Words of a command line, double quotes taken off.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (i, part) in line.split('"').enumerate() {
+        if i % 2 == 1 {
+            words.push(part.into())
+        } else {
+            words.extend(part.split_whitespace().map(Into::into))
+        }
+    }
+    words
+}
+
+#[test]
+fn every_command_has_the_flags_of_all() {
+    let folder = folder();
+    for command in COMMANDS {
+        let out = ablate(folder.path()).args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(out.stdout).unwrap();
+        for flag in [
+            "--json",
+            "--explain",
+            "--quiet",
+            "--verbose",
+            "--seed",
+            "--threads",
+            "--device",
+            "--dtype",
+            "--memory",
+            "--offline",
+            "--bos",
+            "--fold-norm",
+            "--center",
+        ] {
+            assert!(help.contains(flag), "{command} does not list {flag}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The program as its users meet it: results, messages, exit codes, and what happens when it is stopped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test may panic
+
+mod bad_input;
+mod help;
+mod results;
+mod stop;
+mod streams;
+mod support;

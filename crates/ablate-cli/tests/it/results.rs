@@ -1,0 +1,199 @@
+//! Results have the shapes of the contract and the numbers of the golden data.
+
+use serde_json::Value;
+
+use crate::support::{ablate, folder, golden, induction, on_tiny, read, tiny};
+
+/// Whether two numbers agree as golden numbers in f64 should.
+fn close(x: &Value, y: &Value) -> bool {
+    let (x, y) = (x.as_f64().unwrap(), y.as_f64().unwrap());
+    (x - y).abs() <= 1e-9 + 1e-9 * y.abs()
+}
+
+fn keys(value: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(value.get(key).is_some(), "no {key} in {value}");
+    }
+}
+
+fn header(value: &Value, kind: &str) {
+    assert_eq!(value["format"], format!("ablate/{kind}"));
+    assert_eq!(value["version"], 1);
+    keys(
+        &value["manifest"],
+        &["program", "command", "seed", "dtype", "device", "threads", "conventions", "started"],
+    );
+}
+
+#[test]
+fn sweep_matches_golden_effects() {
+    let folder = folder();
+    for arch in ["gpt2", "llama", "gpt_neox"] {
+        let flags = ["--nodes", "all", "--ablation", "zero", "--per-example"];
+        let result = on_tiny(folder.path(), arch, "sweep", &flags);
+        header(&result, "scores");
+        keys(&result["base"], &["clean", "corrupt", "per_example"]);
+        keys(&result["cost"], &["forward", "backward", "seconds"]);
+        assert_eq!(result["level"], "node");
+        let wanted = golden(arch, "nodes.json");
+        let mut n = 0;
+        for row in result["scores"].as_array().unwrap() {
+            let is =
+                |w: &&Value| w["name"] == row["name"] && w["ablation"] == "zero" && w["positions"] == "all";
+            let want = wanted["rows"].as_array().unwrap().iter().find(is).unwrap();
+            assert!(close(&row["score"], &want["score"]["logit-diff"]), "{arch} {row}");
+            let list = want["metric_per_example"]["logit-diff"].as_array().unwrap();
+            for (x, y) in row["metric_per_example"].as_array().unwrap().iter().zip(list) {
+                assert!(close(x, y), "{arch} {row}");
+            }
+            n += 1;
+        }
+        assert_eq!(n, 16, "{arch}");
+    }
+}
+
+#[test]
+fn prune_matches_golden_traces() {
+    let folder = folder();
+    let wanted = golden("gpt2", "prune.json");
+    for want in wanted["traces"].as_array().unwrap() {
+        let (order, threshold) = (want["order"].as_str().unwrap(), want["threshold"].to_string());
+        let flags = ["--order", order, "--threshold", &threshold, "--mean-data", "corrupt"];
+        let result = on_tiny(folder.path(), "gpt2", "prune", &flags);
+        header(&result, "trace");
+        keys(
+            &result,
+            &["order", "threshold", "full", "steps", "circuit", "metric", "score_percent", "leave_one_out"],
+        );
+        assert_eq!(result["circuit"]["members"], want["circuit"], "{order} {threshold}");
+        assert!(close(&result["score_percent"], &want["score"]), "{order} {threshold}");
+        let steps = result["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), want["steps"].as_array().unwrap().len());
+        for (step, want) in steps.iter().zip(want["steps"].as_array().unwrap()) {
+            keys(step, &["pass", "candidate", "metric", "score_percent", "removed"]);
+            assert_eq!(step["candidate"], want[1]);
+            assert!(close(&step["score_percent"], &want[3]));
+            assert_eq!(step["removed"], want[4] == "remove");
+        }
+    }
+}
+
+#[test]
+fn other_results_have_their_shapes() {
+    let folder = folder();
+    let at = folder.path();
+    let curve = on_tiny(at, "llama", "rank-curve", &["--greedy"]);
+    header(&curve, "trace");
+    keys(&curve["steps"][0], &["removed", "metric", "std_err"]);
+    assert_eq!(curve["steps"].as_array().unwrap().len(), 12);
+    let grid = on_tiny(at, "gpt2", "patch", &["--site", "resid-pre"]);
+    header(&grid, "grid");
+    assert_eq!(grid["by"], serde_json::json!(["layer", "position"]));
+    assert_eq!(grid["rows"].as_array().unwrap().len(), 21);
+    keys(&grid["rows"][0], &["layer", "position", "metric", "score"]);
+    let grid = on_tiny(at, "gpt2", "patch", &["--site", "q", "--by", "layer,head", "--direction", "noise"]);
+    keys(&grid["rows"][0], &["layer", "head", "metric", "score"]);
+    let grid = on_tiny(at, "gpt2", "patch", &["--site", "resid-pre", "--positions", "d1"]);
+    assert_eq!(grid["rows"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn predict_inspect_models_and_task() {
+    let folder = folder();
+    let json = |args: &[&str]| -> Value {
+        let out = ablate(folder.path()).args(args).args(["--json", "-"]).output().unwrap();
+        assert!(out.status.success(), "{args:?} {}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let model = tiny("gpt2");
+    let model = model.to_str().unwrap();
+    let out = json(&["predict", model, "--tokens", "1,2,3", "--top", "4"]);
+    header(&out, "prediction");
+    assert_eq!(out["tokens"], serde_json::json!([1, 2, 3]));
+    assert_eq!(out["top"].as_array().unwrap().len(), 4);
+    keys(&out["top"][0], &["token", "id", "logit", "probability"]);
+    let out = json(&["predict", "builtin:induction", "cat dog bird cat", "--top", "1"]);
+    assert_eq!(out["top"][0]["token"].as_str().unwrap().trim(), "dog");
+    let out = json(&["inspect", model]);
+    header(&out, "model");
+    assert_eq!(out["counts"]["edges"], 262);
+    let out = json(&["models"]);
+    header(&out, "models");
+    assert_eq!(out["builtin"][0]["name"], "builtin:induction");
+    let out = json(&["task", "induction", "--set", "vocab=101", "-n", "7", "-o", "rows.jsonl"]);
+    header(&out, "task");
+    assert_eq!(out["rows"], 7);
+}
+
+#[test]
+fn explain_runs_nothing_and_says_what_would_run() {
+    let folder = folder();
+    for (command, flags) in [
+        ("sweep", &["--nodes", "all"][..]),
+        ("rank-curve", &["--greedy"]),
+        ("patch", &["--site", "z"][..0]),
+        ("prune", &["--order", "forward"]),
+    ] {
+        let flags: Vec<&str> = if command == "patch" { vec!["--site", "pattern"] } else { flags.to_vec() };
+        let flags: Vec<&str> = flags.into_iter().chain(["--explain"]).collect();
+        let out = on_tiny(folder.path(), "gpt2", command, &flags);
+        header(&out, "plan");
+        for key in ["plans", "passes", "flops", "weight_bytes", "activation_bytes", "peak_bytes"] {
+            assert!(out["estimate"][key].as_f64().unwrap() > 0.0, "{command} {key}");
+        }
+    }
+}
+
+#[test]
+fn compare_measures_sets() {
+    let folder = folder();
+    let at = folder.path();
+    induction(at, 60);
+    let prune = ["prune", "builtin:induction", "induction.jsonl", "--ablation", "resample", "-q"];
+    ablate(at).args(prune).args(["--json", "a.json"]).assert().success();
+    ablate(at)
+        .args(prune)
+        .args(["--order", "random", "--orders", "3", "--json", "b.json"])
+        .assert()
+        .success();
+    let b = read(&at.join("b.json"));
+    assert_eq!(b["orders"].as_array().unwrap().len(), 3);
+    assert_eq!(b["survival"].as_array().unwrap().len(), 12);
+    let args = ["compare", "a.json", "b.json", "--model", "builtin:induction", "--data", "induction.jsonl"];
+    let out = ablate(at).args(args).args(["--ablation", "resample", "--json", "c.json"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let result = read(&at.join("c.json"));
+    header(&result, "comparison");
+    let names: Vec<&str> =
+        result["sets"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "intersection", "union", "only a", "only b"]);
+    // what was measured here is what pruning had measured
+    let a = read(&at.join("a.json"));
+    let x = result["sets"][0]["measured"]["metric"].as_f64().unwrap();
+    assert!((x - a["metric"].as_f64().unwrap()).abs() < 1e-4);
+}
+
+#[test]
+fn demo_recovers_the_known_circuit() {
+    let folder = folder();
+    let out = ablate(folder.path()).args(["demo", "--json", "demo.json"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let result = read(&folder.path().join("demo.json"));
+    header(&result, "demo");
+    assert_eq!(result["recovered"], true);
+    assert_eq!(result["prune"]["circuit"]["members"], result["truth"]);
+    assert!(result["prune"]["test"]["score_percent"].as_f64().unwrap() > 80.0);
+}
+
+#[test]
+fn held_out_rows_are_measured() {
+    let folder = folder();
+    let result = on_tiny(folder.path(), "gpt2", "prune", &["--test-fraction", "0.4", "--ablation", "zero"]);
+    let (train, test) = (result["base"]["n"].as_u64().unwrap(), result["test"]["n"].as_u64().unwrap());
+    assert_eq!(train + test, 8);
+    let filtered = on_tiny(folder.path(), "gpt2", "sweep", &["--filter-correct", "--rows", "5"]);
+    let n = filtered["base"]["n"].as_u64().unwrap();
+    assert!(n < 5 && n > 0);
+    assert!(filtered["base"]["per_example"].as_array().unwrap().iter().all(|x| x.as_f64().unwrap() > 0.0));
+    assert_eq!(filtered["manifest"]["data"]["of"], 8);
+}

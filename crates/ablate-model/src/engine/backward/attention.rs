@@ -1,0 +1,186 @@
+//! Backward through attention: post-norm, output projection, pattern, rotary embedding, query/key norms.
+
+use ablate_graph::{Node, Site};
+use ablate_tensor::{Attention, HeadGradient, HeadPass, Into, Real};
+
+use super::super::compile::Stage;
+use super::super::forward::{centre, project};
+use super::super::lanes::Lane;
+use super::{AtRows, NormAt, Pass, Visitor, back, kernels, norm_again, scales_of};
+use crate::config::Config;
+use crate::error::Result;
+use crate::weights::{Linear, NormWeights};
+
+/// Gradients of the query, key and value vectors before rotary embedding and query/key norms, one for each QUERY head:
+/// `[rows, n_heads·d_head]` each.
+pub(super) struct Slots<T> {
+    pub(super) q: Vec<T>,
+    pub(super) k: Vec<T>,
+    pub(super) v: Vec<T>,
+    /// The layer's normed input, where it was needed.
+    pub(super) normed: Option<Vec<T>>,
+}
+
+impl<T: Real> Pass<'_, T> {
+    pub(super) fn attention(
+        &mut self,
+        layer: usize,
+        lanes: &[Lane],
+        visitor: &mut dyn Visitor<T>,
+    ) -> Result<Slots<T>> {
+        let (cfg, w) = (self.ctx.cfg, &self.ctx.weights.layers[layer]);
+        let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
+        let da = self.addend(layer);
+        let mut dz = vec![T::ZERO; self.active.len() * zw];
+        back(&da, &w.o.w, &mut dz, Into::Replace);
+        visitor.heads(layer, AtRows { rows: &self.active, values: &dz })?;
+        if self.params.is_some() {
+            let z = self.gather(&self.acts.layers[layer].z, zw);
+            if let Some(p) = self.params.as_mut() {
+                p.layers[layer].o.add(&z, &da);
+            }
+        }
+        self.mask((layer, Stage::Z), lanes, &mut dz, zw, |s| match s {
+            Site::Node(Node::Head { head, .. }) => Some(head * dh..(head + 1) * dh),
+            _ => None,
+        });
+        let n = self.n() * zw;
+        let room = || vec![T::ZERO; n];
+        let mut slots = Slots { q: room(), k: room(), v: room(), normed: None };
+        let mut first = 0;
+        for i in 0..lanes.len() {
+            let end = self.acts.offsets[i + 1];
+            let count = self.active[first..].partition_point(|&r| r < end);
+            self.lane(layer, i, first..first + count, &dz, &mut slots);
+            first += count;
+        }
+        if self.params.is_some() || w.q_norm.is_some() || w.k_norm.is_some() {
+            self.head_norms(layer, &mut slots);
+        }
+        Ok(slots)
+    }
+
+    /// The gradient of the attention addend before its post-norm, at the active rows.
+    fn addend(&mut self, layer: usize) -> Vec<T> {
+        let (cfg, w) = (self.ctx.cfg, &self.ctx.weights.layers[layer]);
+        let da = self.gather(&self.dx, cfg.d_model);
+        let Some(post) = &w.post_attn else { return da };
+        let z = self.gather(&self.acts.layers[layer].z, cfg.n_heads * cfg.d_head);
+        let mut addend = vec![T::ZERO; da.len()];
+        project(&z, &w.o, &mut addend);
+        let scales = scales_of(cfg, &addend, None);
+        let at = NormAt { x: &addend, w: &post.w, centre: centre(cfg), scales: &scales, frozen: false };
+        if let Some(p) = self.params.as_mut() {
+            p.layers[layer].post_attn(&at, &da);
+        }
+        let mut g = vec![T::ZERO; da.len()];
+        at.backward_split(&da, &mut g, &mut vec![T::ZERO; da.len()]);
+        g
+    }
+
+    /// Attention of one example; `active` are its rows in `dz`.
+    fn lane(&self, layer: usize, i: usize, active: std::ops::Range<usize>, dz: &[T], slots: &mut Slots<T>) {
+        let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
+        let (dh, zw, kvw) = (cfg.d_head, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
+        let rows = self.acts.offsets[i]..self.acts.offsets[i + 1];
+        let n_keys = rows.len();
+        let at: Vec<u32> = self.active[active.clone()].iter().map(|&r| self.pos[r]).collect();
+        let mut k = kept.k[rows.start * kvw..rows.end * kvw].to_vec();
+        let v = &kept.v[rows.start * kvw..rows.end * kvw];
+        let mut q: Vec<T> = Vec::with_capacity(at.len() * zw);
+        for &r in &self.active[active.clone()] {
+            q.extend_from_slice(&kept.q[r * zw..(r + 1) * zw]);
+        }
+        if let Some(rope) = self.ctx.rope {
+            k.chunks_exact_mut(kvw).enumerate().for_each(|(p, row)| rope.rotate(row, dh, p, false));
+            q.chunks_exact_mut(zw).zip(&at).for_each(|(row, &p)| rope.rotate(row, dh, p as usize, false));
+        }
+        let attention = attention_of(cfg, layer);
+        let mut pattern = vec![T::ZERO; at.len() * n_keys];
+        let mut scratch = Vec::new();
+        let mut dq = vec![T::ZERO; at.len() * zw];
+        let all = rows.start * zw..rows.end * zw;
+        for head in 0..cfg.n_heads {
+            attention.pattern(head, &q, &at, &k, n_keys, &mut pattern);
+            let dz = &dz[active.start * zw..active.end * zw];
+            let pass = HeadPass { head, q: &q, at: &at, k: &k, v, pattern: &pattern, dz };
+            let mut out =
+                HeadGradient { dq: &mut dq, dk: &mut slots.k[all.clone()], dv: &mut slots.v[all.clone()] };
+            attention.backward(&pass, &mut out, &mut scratch);
+        }
+        if let Some(rope) = self.ctx.rope {
+            dq.chunks_exact_mut(zw).zip(&at).for_each(|(row, &p)| rope.rotate(row, dh, p as usize, true));
+            let dk = slots.k[all].chunks_exact_mut(zw);
+            dk.enumerate().for_each(|(p, row)| rope.rotate(row, dh, p, true));
+        }
+        for (&r, dq) in self.active[active].iter().zip(dq.chunks_exact(zw)) {
+            slots.q[r * zw..(r + 1) * zw].copy_from_slice(dq);
+        }
+    }
+
+    /// Query/key norms: the vectors before them are computed again.
+    fn head_norms(&mut self, layer: usize, slots: &mut Slots<T>) {
+        let (ctx, kept) = (self.ctx, &self.acts.layers[layer]);
+        let (cfg, w) = (ctx.cfg, &ctx.weights.layers[layer]);
+        let frozen = self.plan.freeze_norm.then(|| kept.scale1.clone());
+        let mut scales = scales_of(cfg, &kept.pre, frozen);
+        let normed = norm_again(cfg, w.norm1.as_ref(), &kept.pre, &mut scales);
+        let mut params = self.params.as_mut().map(|p| &mut p.layers[layer]);
+        if let Some(norm) = &w.q_norm {
+            let raw = project_all(cfg, &w.q, &normed);
+            let dw = params.as_mut().and_then(|p| p.q_norm.as_mut());
+            head_norm_backward(cfg, norm, &raw, cfg.n_heads, &mut slots.q, dw);
+        }
+        if let Some(norm) = &w.k_norm {
+            let raw = project_all(cfg, &w.k, &normed);
+            let dw = params.as_mut().and_then(|p| p.k_norm.as_mut());
+            head_norm_backward(cfg, norm, &raw, cfg.n_kv_heads, &mut slots.k, dw);
+        }
+        slots.normed = Some(normed);
+    }
+}
+
+fn project_all<T: Real>(cfg: &Config, map: &Linear<T>, normed: &[T]) -> Vec<T> {
+    let mut raw = vec![T::ZERO; normed.len() / cfg.d_model * map.w.cols()];
+    project(normed, map, &mut raw);
+    raw
+}
+
+/// Gradient through the norm of each head's vector; `raw` has `raw_heads` heads a row, `d` one for each query head.
+fn head_norm_backward<T: Real>(
+    cfg: &Config,
+    norm: &NormWeights<T>,
+    raw: &[T],
+    raw_heads: usize,
+    d: &mut [T],
+    mut dw: Option<&mut super::NormGradient<T>>,
+) {
+    let (dh, heads) = (cfg.d_head, cfg.n_heads);
+    let mut scale = [T::ZERO];
+    let (mut g, mut unused) = (vec![T::ZERO; dh], vec![T::ZERO; dh]);
+    for (raw, d) in raw.chunks_exact(raw_heads * dh).zip(d.chunks_exact_mut(heads * dh)) {
+        for (h, d) in d.chunks_exact_mut(dh).enumerate() {
+            let own = h * raw_heads / heads;
+            let x = &raw[own * dh..(own + 1) * dh];
+            kernels::norm_scales(x, dh, centre(cfg), T::of(cfg.norm_eps), &mut scale);
+            let at = NormAt { x, w: &norm.w, centre: centre(cfg), scales: &scale, frozen: false };
+            if let Some(dw) = &mut dw {
+                dw.add(&at, d);
+            }
+            at.backward_split(d, &mut g, &mut unused);
+            d.copy_from_slice(&g);
+        }
+    }
+}
+
+pub(super) fn attention_of<T: Real>(cfg: &Config, layer: usize) -> Attention<T> {
+    Attention {
+        heads: cfg.n_heads,
+        kv_heads: cfg.n_kv_heads,
+        width: cfg.d_head,
+        scale: T::of(cfg.attn_scale),
+        softcap: cfg.attn_softcap.map(T::of),
+        window: cfg.windows[layer],
+        causal: cfg.causal,
+    }
+}

@@ -1,0 +1,282 @@
+//! The way of a data set through an attribution method: chunk by chunk, every chunk with its clean run, its differences,
+//! and one backward pass for each point of the method.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ablate_graph::{Graph, Level, Plan, ScoreRow, Scores, Side, Source};
+use ablate_model::engine::{Acts, AllLogits, Compiled, Engine, Keep, Sources, Table, backward};
+use ablate_model::{Batch, Config, Weights};
+use ablate_tensor::Real;
+use rayon::prelude::*;
+
+use super::contract::{EdgeVisitor, NodeVisitor, Scene, Senders};
+use super::delta::Delta;
+use super::moments::Moments;
+use super::{Attributed, Attribution, Cost, Point};
+use crate::error::{Error, Result};
+use crate::metric::{Metric, MetricJudge, Reference};
+use crate::run::means::Means;
+use crate::run::other_rows;
+
+/// What senders' differences need of a run.
+fn outputs() -> Keep {
+    Keep::PRE | Keep::Z | Keep::MLP
+}
+
+/// A method on a model and a data set.
+#[derive(Debug)]
+pub(super) struct Job<'a, T> {
+    cfg: &'a Config,
+    weights: &'a Weights<T>,
+    whole: &'a Batch,
+    graph: Graph,
+    level: Level,
+    points: Vec<(Point, f64)>,
+    setup: &'a Attribution,
+    means: Option<Means<T>>,
+}
+
+/// What a chunk gives.
+struct Part {
+    moments: Moments,
+    examples: Option<Vec<f64>>,
+    clean: Vec<f64>,
+    corrupt: Option<Vec<f64>>,
+    cost: Cost,
+}
+
+/// One chunk's runs.
+struct Chunk<'a, T> {
+    engine: Engine<'a, T>,
+    judge: MetricJudge<T>,
+    plan: Compiled,
+    clean: Acts<T>,
+    /// The corrupt run, where it is needed.
+    corrupt: Option<(Compiled, Arc<Vec<Acts<T>>>)>,
+    delta: Delta<T>,
+    cost: Cost,
+}
+
+impl<'a, T: Real> Job<'a, T> {
+    pub(super) fn new(
+        cfg: &'a Config,
+        weights: &'a Weights<T>,
+        whole: &'a Batch,
+        graph: Graph,
+        level: Level,
+        points: Vec<(Point, f64)>,
+        setup: &'a Attribution,
+    ) -> Result<Self> {
+        let positional = match setup.ablation.source {
+            Source::Mean => Some(false),
+            Source::MeanPositional => Some(true),
+            _ => None,
+        };
+        let set = setup.mean_set.as_ref().unwrap_or(whole);
+        let means = positional
+            .map(|p| Means::new(cfg, weights, set, setup.mean_side, p, outputs(), 4 * setup.chunk_rows))
+            .transpose()?;
+        Ok(Self { cfg, weights, whole, graph, level, points, setup, means })
+    }
+
+    pub(super) fn run(&self) -> Result<Attributed> {
+        let total = self.level.total(&self.graph);
+        let mut moments = Moments::default();
+        let (mut clean, mut corrupt) = (Vec::new(), Some(Vec::new()));
+        let mut examples = self.setup.per_example.then(Vec::new);
+        let mut cost = Cost::default();
+        let chunks = self.chunks();
+        // in waves, so that finished parts do not pile up; parts are added in the order of the rows
+        for wave in chunks.chunks(4 * rayon::current_num_threads().max(1)) {
+            let parts: Vec<Part> =
+                wave.par_iter().map(|rows| self.chunk(rows.clone())).collect::<Result<_>>()?;
+            for part in parts {
+                moments.add(part.moments);
+                clean.extend(part.clean);
+                match (&mut corrupt, part.corrupt) {
+                    (Some(all), Some(values)) => all.extend(values),
+                    (all, _) => *all = None,
+                }
+                if let (Some(all), Some(values)) = (&mut examples, part.examples) {
+                    all.extend(values);
+                }
+                cost.forward += part.cost.forward;
+                cost.backward += part.cost.backward;
+            }
+        }
+        let base = clean.iter().sum::<f64>() / clean.len().max(1) as f64;
+        let rows = (0..total).map(|i| {
+            let (score, std_err) = moments.mean_and_std_err(i);
+            let per_example = examples
+                .as_ref()
+                .map(|all| clean.iter().enumerate().map(|(e, c)| c - all[e * total + i]).collect());
+            ScoreRow { id: i as u32, score, metric: base - score, std_err, n: moments.n(), per_example }
+        });
+        let scores = Scores::new(&self.graph, self.level, rows.collect())?;
+        Ok(Attributed { scores, clean, corrupt, examples, cost })
+    }
+
+    /// Consecutive rows of the data set, about as many tokens each, as many chunks as keep every thread busy.
+    fn chunks(&self) -> Vec<Range<usize>> {
+        let lens: Vec<usize> = self.whole.rows().iter().map(|r| r.clean.len()).collect();
+        let total: usize = lens.iter().sum();
+        let threads = rayon::current_num_threads().max(1);
+        let parts = total.div_ceil(self.setup.chunk_rows.max(1)).next_multiple_of(threads);
+        let limit = total.div_ceil(parts.max(1));
+        let (mut out, mut from, mut tokens) = (Vec::new(), 0, 0);
+        for (i, len) in lens.iter().enumerate() {
+            // close a chunk where its tokens come nearest to its share
+            if tokens > 0 && tokens + len / 2 > limit {
+                out.push(from..i);
+                (from, tokens) = (i, 0);
+            }
+            tokens += len;
+        }
+        out.push(from..lens.len());
+        out
+    }
+
+    fn chunk(&self, rows: Range<usize>) -> Result<Part> {
+        let indices: Vec<usize> = rows.clone().collect();
+        let batch = self.whole.subset(&indices);
+        self.prepare(&batch, &indices)
+            .and_then(|chunk| self.points(chunk, &batch))
+            .map_err(|e| shift(e, rows.start))
+    }
+
+    /// Clean run, metric and differences.
+    fn prepare<'b>(&'b self, batch: &'b Batch, rows: &[usize]) -> Result<Chunk<'b, T>> {
+        let engine = Engine::new(self.cfg, self.weights, batch);
+        let plan = engine.compile(&Plan::new())?;
+        let none = Sources::new();
+        let clean = engine.block(&plan, &none, backward::KEEP, false, None)?;
+        let reference = if self.setup.metric == Metric::Kl {
+            let vocab = self.cfg.d_vocab_out;
+            let logits = engine.judge_block(&plan, &clean, &AllLogits { d_vocab_out: vocab })?;
+            Some(Reference::from_logits(&logits, vocab))
+        } else {
+            None
+        };
+        let judge = MetricJudge::new(self.setup.metric, batch, reference);
+        let mut cost = Cost { forward: batch.len() as u64, backward: 0 };
+        let mut corrupt = None;
+        let table = match self.setup.ablation.source {
+            Source::Zero => None,
+            Source::Mean | Source::MeanPositional => match &self.means {
+                Some(means) => Some(means.table(batch)?),
+                None => return Err(Error::argument("internal: means are missing", "report this")),
+            },
+            Source::ResampleOther { seed } => {
+                cost.forward += batch.len() as u64;
+                Some(self.donors(&other_rows(self.whole, rows, seed)?)?)
+            }
+            Source::Clean => Some(Table::identity(Arc::new(vec![clean.clone()]))),
+            Source::Resample | Source::Given(_) => {
+                cost.forward += batch.len() as u64;
+                let needed = self.points.iter().any(|(p, _)| *p == Point::Corrupt);
+                let keep = if needed { backward::KEEP } else { outputs() };
+                let plan = engine.compile(&Plan::on(Side::Corrupt))?;
+                let acts = Arc::new(vec![engine.block(&plan, &none, keep, false, None)?]);
+                corrupt = Some((plan, Arc::clone(&acts)));
+                Some(Table::identity(acts))
+            }
+        };
+        let delta = Delta::new(self.cfg, &clean, table.as_ref(), self.setup.ablation.scale)?;
+        Ok(Chunk { engine, judge, plan, clean, corrupt, delta, cost })
+    }
+
+    fn donors(&self, donors: &Batch) -> Result<Table<T>> {
+        let engine = Engine::new(self.cfg, self.weights, donors);
+        let plan = engine.compile(&Plan::new())?;
+        let acts = engine.block(&plan, &Sources::new(), outputs(), false, None)?;
+        Ok(Table::identity(Arc::new(vec![acts])))
+    }
+
+    /// A backward pass at every point.
+    fn points(&self, mut chunk: Chunk<'_, T>, batch: &Batch) -> Result<Part> {
+        let total = self.level.total(&self.graph);
+        let n = batch.len() as u64;
+        let mut scores = vec![0.0; batch.len() * total];
+        let clean = chunk.engine.judge_block(&chunk.plan, &chunk.clean, &chunk.judge)?;
+        let corrupt = match &chunk.corrupt {
+            Some((plan, acts)) => Some(chunk.engine.judge_block(plan, &acts[0], &chunk.judge)?),
+            None => None,
+        };
+        if !self.points.iter().any(|(p, _)| *p == Point::Corrupt) {
+            chunk.corrupt = None;
+        }
+        let mut senders = Senders::default();
+        for (point, weight) in &self.points {
+            let held;
+            let (plan, acts) = match (point, &chunk.corrupt) {
+                (Point::Clean, _) => (&chunk.plan, &chunk.clean),
+                (Point::Corrupt, Some((plan, acts))) => (plan, &acts[0]),
+                (Point::Corrupt, None) => {
+                    return Err(Error::argument("internal: no corrupt run", "report this"));
+                }
+                (Point::Mixed { nodes, alpha }, _) => {
+                    chunk.cost.forward += n;
+                    let base = (&chunk.plan, &chunk.clean);
+                    held = chunk.delta.mixed(&chunk.engine, base, nodes, *alpha)?;
+                    (&held.0, &held.1)
+                }
+            };
+            self.backward(&chunk, plan, acts, *weight, &mut senders, &mut scores)?;
+            chunk.cost.backward += n;
+        }
+        let examples = self.setup.per_example.then(|| scores.clone());
+        Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+    }
+
+    fn backward(
+        &self,
+        chunk: &Chunk<'_, T>,
+        plan: &Compiled,
+        acts: &Acts<T>,
+        weight: f64,
+        senders: &mut Senders<T>,
+        out: &mut [f64],
+    ) -> Result<()> {
+        let scene = Scene {
+            cfg: self.cfg,
+            weights: self.weights,
+            graph: self.graph,
+            delta: &chunk.delta,
+            offsets: &chunk.clean.offsets,
+            weight,
+        };
+        let freeze = self.setup.freeze_norm;
+        let (engine, judge) = (&chunk.engine, &chunk.judge);
+        match self.level {
+            Level::Node => {
+                let mut visitor = NodeVisitor { scene, out };
+                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+            }
+            Level::Edge => {
+                // behind a post-norm, what a difference does to the stream depends on the run
+                if self.weights.layers.iter().any(|w| w.post_attn.is_some() || w.post_mlp.is_some()) {
+                    senders.forget();
+                }
+                let mut visitor = EdgeVisitor { scene, acts, senders, out };
+                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error with row numbers of the whole data set.
+fn shift(error: Error, by: usize) -> Error {
+    use ablate_model::Error as Inner;
+    match error {
+        Error::Row { row, message, hint } => Error::Row { row: row + by, message, hint },
+        Error::Model(Inner::Row { row, message, hint }) => {
+            Error::Model(Inner::Row { row: row + by, message, hint })
+        }
+        Error::Model(Inner::NotFinite { row, stage }) => {
+            Error::Model(Inner::NotFinite { row: row + by, stage })
+        }
+        other => other,
+    }
+}

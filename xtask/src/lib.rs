@@ -1,0 +1,3 @@
+//! Developer tasks as functions, so that tests run them too.
+
+pub mod tidy;
