@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use ablate_graph::GraphShape;
+
 use crate::batch::Codec;
-use crate::config::Config;
+use crate::config::{Block, Config};
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
 use crate::tokenizer::Tokenizer;
@@ -80,6 +82,19 @@ impl Model {
     /// Its shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The numbers that determine its graph of senders and readers.
+    pub fn graph_shape(&self) -> GraphShape {
+        let c = &self.config;
+        GraphShape {
+            n_layers: c.n_layers,
+            n_heads: c.n_heads,
+            n_kv_heads: c.n_kv_heads,
+            parallel: c.block == Block::Parallel,
+            d_model: c.d_model,
+            has_mlp: c.d_mlp > 0,
+        }
     }
 
     /// Its weights.

@@ -234,7 +234,7 @@ fn from_vocab(vocab: &Path, merges: &Path, settings: &Settings) -> Result<String
     for (i, line) in text
         .lines()
         .enumerate()
-        .filter(|(i, line)| !line.is_empty() && !(*i == 0 && line.starts_with("#version")))
+        .filter(|(i, line)| !(line.is_empty() || *i == 0 && line.starts_with("#version")))
     {
         let Some((a, b)) = line.split_once(' ') else {
             return Err(Error::file(merges, format!("line {}: a merge is two tokens", i + 1)));
@@ -244,9 +244,10 @@ fn from_vocab(vocab: &Path, merges: &Path, settings: &Settings) -> Result<String
     let usual = ["<|endoftext|>".to_owned()];
     let special: Vec<&String> =
         settings.special.iter().chain(&usual).filter(|t| ids.contains_key(*t)).collect();
-    let added = special.iter().map(|t| added_token(t, ids[t.as_str()].as_u64().unwrap_or(0), true)).collect();
+    let added: Vec<Value> =
+        special.iter().map(|t| added_token(t, ids[t.as_str()].as_u64().unwrap_or(0), true)).collect();
     let split = json!({"type": "ByteLevel", "add_prefix_space": settings.add_prefix_space, "trim_offsets": true, "use_regex": true});
-    Ok(byte_level(Value::Object(ids), pairs, added, &split, false).to_string())
+    Ok(byte_level(&ids, &pairs, &added, &split, false).to_string())
 }
 
 /// An entry of `added_tokens`.
@@ -256,9 +257,9 @@ pub(crate) fn added_token(content: &str, id: u64, special: bool) -> Value {
 
 /// The `tokenizer.json` of a byte-level BPE.
 pub(crate) fn byte_level(
-    vocab: Value,
-    merges: Vec<Value>,
-    added: Vec<Value>,
+    vocab: &Map<String, Value>,
+    merges: &[Value],
+    added: &[Value],
     split: &Value,
     ignore_merges: bool,
 ) -> Value {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::allocate::{Half, allocate};
 use crate::basis::{Direction, LinearMap, Space};
-use crate::blocks::{Builder, HeadBlock, MlpBlock, ONE};
+use crate::blocks::{Builder, CLEAN_BOS, HeadBlock, MlpBlock, ONE};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::infer::{Values, output_space};
@@ -71,14 +71,20 @@ fn place(halves: Vec<Half>) -> Vec<Slot> {
     slots
 }
 
+/// MLPs side by side. The widths of one layer share the hidden unit that clears BOS, and the reference adds up
+/// its input weights, so that two widths clear BOS twice. That is kept, for equal weights, where no head looks
+/// at what is left there; where one does, the unit is 1 at BOS.
 fn parallel(mlps: &[MlpBlock]) -> MlpBlock {
     let firsts: Vec<&LinearMap> = mlps.iter().map(|m| &m.first).collect();
     let seconds: Vec<&LinearMap> = mlps.iter().map(|m| &m.second).collect();
-    MlpBlock {
-        labels: mlps.iter().flat_map(|m| m.labels.iter().cloned()).collect(),
-        first: LinearMap::parallel(&firsts),
-        second: LinearMap::parallel(&seconds),
+    let mut first = LinearMap::parallel(&firsts);
+    let needs_clean_bos = mlps.iter().any(|m| m.needs_clean_bos);
+    if needs_clean_bos && let Some(unit) = first.to.index(&Direction::plain(CLEAN_BOS)) {
+        let mut seen = false;
+        first.entries.retain(|(_, to, _)| *to != unit || !std::mem::replace(&mut seen, true));
     }
+    let labels = mlps.iter().flat_map(|m| m.labels.iter().cloned()).collect();
+    MlpBlock { labels, first, second: LinearMap::parallel(&seconds), needs_clean_bos }
 }
 
 struct Assembly<'a> {

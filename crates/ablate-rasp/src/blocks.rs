@@ -6,6 +6,7 @@ use crate::func::{Func1, Outcome};
 use crate::graph::{Expr, Graph, GraphNode};
 use crate::infer::{Values, output_space};
 use crate::program::Program;
+use crate::reach::matters_at_bos;
 use crate::sop::{Encoding, SelectorKind, Sop, SopKind};
 use crate::value::Value;
 
@@ -28,7 +29,18 @@ pub(crate) struct MlpBlock {
     pub(crate) labels: Vec<String>,
     pub(crate) first: LinearMap,
     pub(crate) second: LinearMap,
+    /// The hidden unit is 1 at BOS and a head reads the outcome there: it must be 1, not more.
+    pub(crate) needs_clean_bos: bool,
 }
+
+impl MlpBlock {
+    fn new(label: &str, first: LinearMap, second: LinearMap) -> Self {
+        Self { labels: vec![label.to_owned()], first, second, needs_clean_bos: false }
+    }
+}
+
+/// The name of the hidden unit that is 1 at BOS. All widths of a layer share it.
+pub(crate) const CLEAN_BOS: &str = "_hidden_clean_bos_";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Block {
@@ -85,7 +97,12 @@ impl Builder<'_> {
                 steps.extend(answer.map(|y| (x.as_number().unwrap_or(0.0), y)));
             }
             let from = Direction::plain(&self.node(child).label);
-            return Ok(self.steps(label, &from, &steps, self.space(node), sop.encoding()));
+            let block = self.steps(label, &from, &steps, self.space(node), sop.encoding());
+            return Ok(if matters_at_bos(self.graph, self.values, node) {
+                self.silent_at_bos(block)
+            } else {
+                block
+            });
         }
         let call = |v: &Value| f.call(v);
         self.lookup(node, child, sop.encoding(), call)
@@ -108,11 +125,11 @@ impl Builder<'_> {
             match to {
                 Encoding::Categorical => first.add(&source, &Direction::valued(label, &output), 1.0),
                 Encoding::Numerical => {
-                    first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0))
+                    first.add(&source, &Direction::plain(label), output.as_number().unwrap_or(0.0));
                 }
             }
         }
-        Ok(MlpBlock { labels: vec![label.clone()], first, second: LinearMap::identity(&space) })
+        Ok(MlpBlock::new(label, first, LinearMap::identity(&space)))
     }
 
     /// A numerical input `x` through a staircase: for each pair of neighbouring inputs two hidden units that
@@ -140,7 +157,7 @@ impl Builder<'_> {
         let put = |second: &mut LinearMap, unit: &Direction, value: &Value, sign: f64| match encoding {
             Encoding::Categorical => second.add(unit, &Direction::valued(label, value), sign),
             Encoding::Numerical => {
-                second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0))
+                second.add(unit, &Direction::plain(label), sign * value.as_number().unwrap_or(0.0));
             }
         };
         first.add(&one, &start, 1.0);
@@ -157,7 +174,28 @@ impl Builder<'_> {
                 put(&mut second, &unit, &pair[0].1, -sign);
             }
         }
-        MlpBlock { labels: vec![label.to_owned()], first, second }
+        MlpBlock::new(label, first, second)
+    }
+
+    /// A staircase has an answer for the 0 that numbers are at BOS. Takes it away again.
+    fn silent_at_bos(&self, block: MlpBlock) -> MlpBlock {
+        let MlpBlock { labels, first, second, needs_clean_bos } = block;
+        let mut hidden = vec![0.0_f64; first.to.len()];
+        for (from, to, weight) in &first.entries {
+            if first.from.directions()[*from].name == ONE {
+                hidden[*to] += weight;
+            }
+        }
+        let clean = Direction::plain(&format!("{CLEAN_BOS}{}", labels.join("+")));
+        let space = Space::new(vec![clean.clone()]);
+        let mut into = LinearMap::new(Space::new(vec![self.bos()]), space.clone());
+        into.add(&self.bos(), &clean, 1.0);
+        let mut out = LinearMap::new(space, second.to.clone());
+        for (from, to, weight) in &second.entries {
+            out.add(&clean, &second.to.directions()[*to], -weight * hidden[*from].max(0.0));
+        }
+        let (first, second) = (LinearMap::parallel(&[&first, &into]), LinearMap::parallel(&[&second, &out]));
+        MlpBlock { labels, first, second, needs_clean_bos }
     }
 
     fn sequence_map(&self, node: usize, sop: &Sop) -> Result<MlpBlock, Error> {
@@ -194,7 +232,7 @@ impl Builder<'_> {
                 }
             }
         }
-        Ok(MlpBlock { labels: vec![n.label.clone()], first, second })
+        Ok(MlpBlock::new(&n.label, first, second))
     }
 
     fn linear(&self, node: usize, fa: f64, fb: f64) -> MlpBlock {
@@ -216,7 +254,7 @@ impl Builder<'_> {
                 second.add(&unit(axis, sign), &output, s * factor);
             }
         }
-        MlpBlock { labels: vec![n.label.clone()], first, second }
+        MlpBlock::new(&n.label, first, second)
     }
 
     /// The query–key map of a selector; `rest` is how much `one` prefers BOS.
@@ -273,7 +311,7 @@ impl Builder<'_> {
         let counts = self.steps(&n.label, &share, &steps, self.space(node), sop.encoding());
 
         // BOS itself attends to BOS: width 0. That is taken away again, so that BOS holds nothing.
-        let clean = Direction::plain("_hidden_clean_bos_");
+        let clean = Direction::plain(CLEAN_BOS);
         let hidden = Space::new(vec![clean.clone()]);
         let mut first = LinearMap::new(bos, hidden.clone());
         first.add(&self.bos(), &clean, 1.0);
@@ -286,11 +324,10 @@ impl Builder<'_> {
         for direction in &removed {
             second.add(&clean, direction, -1.0);
         }
-        let mlp = MlpBlock {
-            labels: vec![n.label.clone()],
-            first: LinearMap::parallel(&[&counts.first, &first]),
-            second: LinearMap::parallel(&[&counts.second, &second]),
-        };
+        let first = LinearMap::parallel(&[&counts.first, &first]);
+        let second = LinearMap::parallel(&[&counts.second, &second]);
+        let needs_clean_bos = matters_at_bos(self.graph, self.values, node);
+        let mlp = MlpBlock { needs_clean_bos, ..MlpBlock::new(&n.label, first, second) };
         Ok((head, mlp))
     }
 

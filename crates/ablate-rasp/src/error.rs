@@ -155,7 +155,7 @@ impl Error {
             Self::TooLarge { .. } => {
                 "use a smaller vocabulary, a smaller maximum length or fewer intermediate values"
             }
-            Self::UnknownCase(_) => "`cases::all()` lists the cases",
+            Self::UnknownCase(_) => "`cases::ids()` lists the cases",
         }
     }
 

@@ -102,9 +102,11 @@ impl Func1 {
     }
 }
 
+type OfTwo<R> = Arc<dyn Fn(&Value, &Value) -> Result<R, Fault> + Send + Sync>;
+
 /// A function of two values.
 #[derive(Clone)]
-pub(crate) struct Func2(Arc<dyn Fn(&Value, &Value) -> Outcome + Send + Sync>);
+pub(crate) struct Func2(OfTwo<Option<Value>>);
 
 impl Func2 {
     pub(crate) fn raw(f: impl Fn(&Value, &Value) -> Outcome + Send + Sync + 'static) -> Self {
@@ -129,7 +131,7 @@ fn is_a_value(value: &Value) -> bool {
 
 /// Which key a query selects.
 #[derive(Clone)]
-pub(crate) struct Predicate(Arc<dyn Fn(&Value, &Value) -> Result<bool, Fault> + Send + Sync>);
+pub(crate) struct Predicate(OfTwo<bool>);
 
 impl Predicate {
     pub(crate) fn raw(f: impl Fn(&Value, &Value) -> Result<bool, Fault> + Send + Sync + 'static) -> Self {

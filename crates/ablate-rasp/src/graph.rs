@@ -9,6 +9,9 @@ use crate::sop::{Selector, SelectorKind, Sop, SopKind};
 /// Programs nested deeper than this are refused, so that no recursion over a program exhausts the stack.
 pub(crate) const MAX_DEPTH: usize = 400;
 
+/// Programs of more sequences and selectors than this are refused.
+const MAX_NODES: usize = 2000;
+
 pub(crate) fn check_depth(sop: &Sop) -> Result<(), Error> {
     let depth = sop.node().depth;
     if depth > MAX_DEPTH {
@@ -68,6 +71,8 @@ pub(crate) struct GraphNode {
     pub(crate) label: String,
     pub(crate) expr: Expr,
     pub(crate) children: Vec<usize>,
+    /// Who reads this node, and as which of their children.
+    pub(crate) users: Vec<(usize, usize)>,
 }
 
 /// Nodes in order of discovery; node 0 is the output.
@@ -85,7 +90,13 @@ impl Graph {
         while let Some(at) = queue.pop_front() {
             for child in graph.nodes[at].expr.children() {
                 let (id, is_new) = graph.ensure(&child, &mut seen, &mut next_id);
+                let slot = graph.nodes[at].children.len();
                 graph.nodes[at].children.push(id);
+                graph.nodes[id].users.push((at, slot));
+                if graph.nodes.len() > MAX_NODES {
+                    let message = format!("it has more than {MAX_NODES} sequences and selectors");
+                    return Err(Error::TooLarge { message, place: None });
+                }
                 if is_new {
                     queue.push_back(id);
                 }
@@ -109,7 +120,7 @@ impl Graph {
             Expr::Selector(s) => number(&s.node().tag.name, next_id),
         };
         let id = self.nodes.len();
-        self.nodes.push(GraphNode { label, expr: expr.clone(), children: vec![] });
+        self.nodes.push(GraphNode { label, expr: expr.clone(), children: vec![], users: vec![] });
         seen.insert(expr.key(), id);
         (id, true)
     }

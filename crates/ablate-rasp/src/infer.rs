@@ -8,23 +8,28 @@ use crate::program::Program;
 use crate::sop::{Encoding, SelectorKind, Sop, SopKind};
 use crate::value::Value;
 
-/// More evaluations of one function than this are refused.
-const MAX_PAIRS: usize = 4_000_000;
+/// More evaluations of functions of two values than this, in the whole program, are refused.
+const MAX_PAIRS: usize = 2_000_000;
 
 /// The values each node can take, by node of the graph; none for selectors.
 #[derive(Clone, Debug)]
-pub(crate) struct Values(Vec<Vec<Value>>);
+pub(crate) struct Values {
+    by_node: Vec<Vec<Value>>,
+    /// Pairs of values evaluated so far.
+    pairs: usize,
+}
 
 impl Values {
     pub(crate) fn of(&self, node: usize) -> &[Value] {
-        &self.0[node]
+        &self.by_node[node]
     }
 
     /// Evaluates every function on every value that can reach it. A type error anywhere is found here.
     pub(crate) fn infer(graph: &Graph, program: &Program) -> Result<Self, Error> {
-        let mut values = Self(vec![vec![]; graph.nodes.len()]);
+        let mut values = Self { by_node: vec![vec![]; graph.nodes.len()], pairs: 0 };
         for node in graph.bottom_up() {
-            values.0[node] = match &graph.nodes[node].expr {
+            values.count_pairs(graph, node)?;
+            values.by_node[node] = match &graph.nodes[node].expr {
                 Expr::Sop(sop) => values.of_sop(graph, node, sop, program)?,
                 Expr::Selector(_) => {
                     values.check_selector(graph, node)?;
@@ -50,12 +55,10 @@ impl Values {
             }
             SopKind::SequenceMap { f, .. } => {
                 let (a, b) = (self.of(children[0]), self.of(children[1]));
-                check_pairs(a.len(), b.len(), graph, node)?;
                 collect(a.iter().flat_map(|a| b.iter().map(move |b| f.call(a, b))), label)
             }
             SopKind::Linear { fa, fb, .. } => {
                 let (a, b) = (self.of(children[0]), self.of(children[1]));
-                check_pairs(a.len(), b.len(), graph, node)?;
                 let sum = |a: &Value, b: &Value| Ok(Some(Value::Float(fa * number(a)? + fb * number(b)?)));
                 collect(a.iter().flat_map(|a| b.iter().map(move |b| sum(a, b))), label)
             }
@@ -63,7 +66,8 @@ impl Values {
         }
     }
 
-    /// A categorical aggregate moves values; a numerical one averages zeros and ones over 1 to `max` positions.
+    /// A categorical aggregate moves values; a numerical one averages zeros and ones over 1 to `max` positions,
+    /// and is 0 where nothing is selected.
     fn of_aggregate(&self, graph: &Graph, node: usize, sop: &Sop, max: usize) -> Result<Vec<Value>, Error> {
         let inner = self.of(graph.nodes[node].children[1]);
         if sop.encoding() == Encoding::Categorical {
@@ -72,7 +76,23 @@ impl Values {
         let fractions = inner
             .iter()
             .flat_map(|v| (1..=max).map(move |len| Ok(Some(Value::Float(number(v)? / len as f64)))));
-        collect(fractions, &graph.nodes[node].label)
+        let nothing = std::iter::once(Ok(Some(Value::Float(0.0))));
+        collect(nothing.chain(fractions), &graph.nodes[node].label)
+    }
+
+    fn count_pairs(&mut self, graph: &Graph, node: usize) -> Result<(), Error> {
+        let n = &graph.nodes[node];
+        let [a, b] = n.children.as_slice() else { return Ok(()) };
+        let (a, b) = (self.of(*a).len(), self.of(*b).len());
+        self.pairs = self.pairs.saturating_add(a.saturating_mul(b));
+        if self.pairs <= MAX_PAIRS {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` combines {a} with {b} values; all pairs of a program are at most {MAX_PAIRS}",
+            n.label
+        );
+        Err(Error::TooLarge { message, place: n.expr.place() })
     }
 
     fn check_selector(&self, graph: &Graph, node: usize) -> Result<(), Error> {
@@ -80,7 +100,6 @@ impl Values {
         let Expr::Selector(selector) = &n.expr else { return Ok(()) };
         if let SelectorKind::Select { predicate, .. } = &selector.node().kind {
             let (keys, queries) = (self.of(n.children[0]), self.of(n.children[1]));
-            check_pairs(keys.len(), queries.len(), graph, node)?;
             for q in queries {
                 for k in keys {
                     predicate.test(k, q).map_err(|f| Error::of_fault(f, &n.label))?;
@@ -89,15 +108,6 @@ impl Values {
         }
         Ok(())
     }
-}
-
-fn check_pairs(a: usize, b: usize, graph: &Graph, node: usize) -> Result<(), Error> {
-    if a.saturating_mul(b) <= MAX_PAIRS {
-        return Ok(());
-    }
-    let n = &graph.nodes[node];
-    let message = format!("`{}` combines {a} with {b} values, more than {MAX_PAIRS} pairs", n.label);
-    Err(Error::TooLarge { message, place: n.expr.place() })
 }
 
 fn number(value: &Value) -> Result<f64, Fault> {

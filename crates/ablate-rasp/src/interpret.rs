@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::graph::check_depth;
-use crate::sop::{Selector, SelectorKind, Sop, SopKind};
+use crate::sop::{Encoding, Selector, SelectorKind, Sop, SopKind};
 use crate::value::Value;
 
 type Sequence = Vec<Option<Value>>;
@@ -13,7 +13,8 @@ type Pattern = Vec<Vec<bool>>;
 
 /// The values of `sop` on `tokens`. With `causal`, no query selects a key after it.
 ///
-/// A missing value stays missing through maps, and is never selected as a key or query.
+/// A missing value stays missing through maps, and is never selected as a key or query. (A compiled model
+/// has no missing numbers: where a map to numbers has no input, its direction is 0.)
 pub fn interpret(sop: &Sop, tokens: &[Value], causal: bool) -> Result<Vec<Option<Value>>, Error> {
     check_depth(sop)?;
     let mut run = Run { tokens, causal, sequences: BTreeMap::new(), patterns: BTreeMap::new() };
@@ -65,7 +66,12 @@ impl Run<'_> {
             }
             SopKind::Aggregate { selector, sop: inner, default } => {
                 let (pattern, values) = (self.pattern(selector)?, self.sequence(inner)?);
-                pattern.iter().map(|row| mean(row, &values, default.as_ref(), sop)).collect()
+                let means = pattern.iter().map(|row| mean(row, &values, default.as_ref(), sop));
+                if sop.encoding() == Encoding::Categorical {
+                    return means.collect();
+                }
+                // What a numerical direction holds is a float, also where a single bool was selected.
+                means.map(|m| m?.map(|v| number(&v, sop).map(Value::Float)).transpose()).collect()
             }
             SopKind::Width(selector) => {
                 let count = |row: &Vec<bool>| Some(Value::Int(row.iter().filter(|s| **s).count() as i64));

@@ -13,7 +13,7 @@
 //! let program = Program::new(output, ["a", "b", "x"].map(Value::from), 4)?.causal(true);
 //!
 //! let input = ["x", "a"].map(Value::from);
-//! assert_eq!(program.run(&input)?, [Some(Value::Int(1)), Some(Value::Float(0.5))]);
+//! assert_eq!(program.run(&input)?, [Some(Value::Float(1.0)), Some(Value::Float(0.5))]);
 //!
 //! let model = program.compile()?;
 //! let edges: Vec<String> = model.truth.edges.iter().map(ToString::to_string).collect();
@@ -28,14 +28,17 @@ mod allocate;
 mod assemble;
 mod basis;
 mod blocks;
+pub mod cases;
 mod error;
 mod forward;
 mod func;
 mod graph;
 mod infer;
+mod inspect;
 mod interpret;
 mod model;
 mod program;
+mod reach;
 pub mod sop;
 pub mod text;
 pub mod truth;
@@ -46,6 +49,7 @@ pub use basis::{Direction, Space};
 pub use error::{Error, Fault, Place};
 pub use forward::Trace;
 pub use func::{Answer, Argument, Comparison, Outcome};
+pub use inspect::Operation;
 pub use interpret::interpret;
 pub use model::{Axis, Compiled, Head, Layer, Matrix, OutputEncoding};
 pub use program::Program;
@@ -53,5 +57,6 @@ pub use sop::{
     Encoding, Selector, Sop, aggregate, aggregate_or, categorical, full, indices, length,
     linear_sequence_map, map, numerical, select, select_by, selector_width, sequence_map, tokens,
 };
+pub use text::{Source, parse};
 pub use truth::{Edge, Truth};
 pub use value::Value;

@@ -4,7 +4,7 @@
 use crate::gemm::{Into, View, product};
 use crate::ops::{axpy_inline, dot_inline, softmax_inline};
 use crate::real::Real;
-use crate::simd::{Kernel, simd, simd_kernel};
+use crate::simd::simd;
 
 /// How the heads of one layer attend.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +52,24 @@ impl<T: Real> Attention<T> {
             let a = View::rows(&q[q0..], at.len(), self.width, qs);
             let b = View::rows(&k[k0..], n_keys, self.width, ks).t();
             product(a, b, self.scale, out, n_keys, Into::Replace);
-            simd_kernel(Finish { attention: self, at, n_keys, out });
+            simd(
+                #[inline(always)]
+                || self.finish(at, n_keys, out),
+            );
         } else {
-            simd_kernel(Scores { attention: self, h, q, at, k, n_keys, out });
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, row) in out.chunks_exact_mut(n_keys).enumerate() {
+                        let q = &q[i * qs + q0..i * qs + q0 + self.width];
+                        let (from, to) = self.visible(at[i] as usize, n_keys);
+                        for j in from..to {
+                            row[j] = dot_inline(q, &k[j * ks + k0..j * ks + k0 + self.width]) * self.scale;
+                        }
+                    }
+                    self.finish(at, n_keys, out);
+                },
+            );
         }
     }
 
@@ -83,61 +98,20 @@ impl<T: Real> Attention<T> {
             product(a, b, T::ONE, &mut z[z0..], zs, Into::Replace);
             return;
         }
-        simd(|| {
-            for (i, row) in pattern.chunks_exact(n_keys).enumerate() {
-                let z = &mut z[i * zs + z0..i * zs + z0 + self.width];
-                z.fill(T::ZERO);
-                for (j, &p) in row.iter().enumerate() {
-                    if p != T::ZERO {
-                        axpy_inline(p, &v[j * vs + v0..j * vs + v0 + self.width], z);
+        simd(
+            #[inline(always)]
+            || {
+                for (i, row) in pattern.chunks_exact(n_keys).enumerate() {
+                    let z = &mut z[i * zs + z0..i * zs + z0 + self.width];
+                    z.fill(T::ZERO);
+                    for (j, &p) in row.iter().enumerate() {
+                        if p != T::ZERO {
+                            axpy_inline(p, &v[j * vs + v0..j * vs + v0 + self.width], z);
+                        }
                     }
                 }
-            }
-        });
-    }
-}
-
-/// Scores of a head, finished (see [`Attention::pattern`]).
-struct Scores<'a, T> {
-    attention: &'a Attention<T>,
-    h: usize,
-    q: &'a [T],
-    at: &'a [u32],
-    k: &'a [T],
-    n_keys: usize,
-    out: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Scores<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { attention, h, q, at, k, n_keys, out } = self;
-        let width = attention.width;
-        let (qs, ks) = (attention.heads * width, attention.kv_heads * width);
-        let (q0, k0) = (h * width, attention.kv_of(h) * width);
-        for (i, row) in out.chunks_exact_mut(n_keys).enumerate() {
-            let q = &q[i * qs + q0..i * qs + q0 + width];
-            let (from, to) = attention.visible(at[i] as usize, n_keys);
-            for j in from..to {
-                row[j] = dot_inline(q, &k[j * ks + k0..j * ks + k0 + width]) * attention.scale;
-            }
-        }
-        attention.finish(at, n_keys, out);
-    }
-}
-
-/// Soft cap, mask and softmax of scores.
-struct Finish<'a, T> {
-    attention: &'a Attention<T>,
-    at: &'a [u32],
-    n_keys: usize,
-    out: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Finish<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        self.attention.finish(self.at, self.n_keys, self.out);
+            },
+        );
     }
 }
 
@@ -164,23 +138,26 @@ impl<T: Real> RopeTable<T> {
         let cos = &self.cos[p * half..(p + 1) * half];
         let sin = &self.sin[p * half..(p + 1) * half];
         let sign = if inverse { -T::ONE } else { T::ONE };
-        simd(|| {
-            for head in row.chunks_exact_mut(width) {
-                if self.interleaved {
-                    for i in 0..half {
-                        let (a, b) = (head[2 * i], head[2 * i + 1]);
-                        head[2 * i] = a * cos[i] - b * sin[i] * sign;
-                        head[2 * i + 1] = b * cos[i] + a * sin[i] * sign;
-                    }
-                } else {
-                    let (x, y) = head[..self.rot_dim].split_at_mut(half);
-                    for i in 0..half {
-                        let (a, b) = (x[i], y[i]);
-                        x[i] = a * cos[i] - b * sin[i] * sign;
-                        y[i] = b * cos[i] + a * sin[i] * sign;
+        simd(
+            #[inline(always)]
+            || {
+                for head in row.chunks_exact_mut(width) {
+                    if self.interleaved {
+                        for i in 0..half {
+                            let (a, b) = (head[2 * i], head[2 * i + 1]);
+                            head[2 * i] = a * cos[i] - b * sin[i] * sign;
+                            head[2 * i + 1] = b * cos[i] + a * sin[i] * sign;
+                        }
+                    } else {
+                        let (x, y) = head[..self.rot_dim].split_at_mut(half);
+                        for i in 0..half {
+                            let (a, b) = (x[i], y[i]);
+                            x[i] = a * cos[i] - b * sin[i] * sign;
+                            y[i] = b * cos[i] + a * sin[i] * sign;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }

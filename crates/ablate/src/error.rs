@@ -34,7 +34,7 @@ pub enum Error {
     Data {
         /// The file.
         path: PathBuf,
-        /// Line (of text files), or row of the list (of JSON files), from 1.
+        /// Line of a text file, or entry of a JSON file's list.
         line: Option<At>,
         /// The field at fault.
         field: Option<String>,
@@ -145,16 +145,13 @@ impl Error {
 }
 
 fn place(path: &Path, line: Option<&At>, field: Option<&String>) -> String {
-    let mut place = path.display().to_string();
-    match line {
-        Some(At::Line(n)) => place.push_str(&format!(": line {n}")),
-        Some(At::Row(n)) => place.push_str(&format!(": row {n}")),
-        None => {}
-    }
-    if let Some(field) = field {
-        place.push_str(&format!(": field `{field}`"));
-    }
-    place
+    let line = match line {
+        Some(At::Line(n)) => format!(": line {n}"),
+        Some(At::Row(n)) => format!(": row {n}"),
+        None => String::new(),
+    };
+    let field = field.map(|f| format!(": field `{f}`")).unwrap_or_default();
+    format!("{}{line}{field}", path.display())
 }
 
 fn because(rejects: &[(String, u64)]) -> String {

@@ -26,7 +26,7 @@ pub(crate) fn read(fields: &Fields, tensors: &Tensors) -> Result<(Config, Names)
             config.norm = NormKind::Layer;
             config.positions = PositionKind::Learned { offset: 0 };
             config.act = Activation::GeluTanh;
-            names = Names { pos: Some("position_embd.weight"), ..with_biases(names) };
+            names = Names { pos: Some("position_embd.weight"), ..with_biases(&names) };
         }
         "gptneox" => {
             config.arch = "gpt_neox".into();
@@ -35,14 +35,14 @@ pub(crate) fn read(fields: &Fields, tensors: &Tensors) -> Result<(Config, Names)
             if fields.flag_or("gptneox.use_parallel_residual", true)? {
                 config.block = Block::Parallel;
             }
-            names = with_biases(names);
+            names = with_biases(&names);
         }
         "phi2" => {
             config.arch = "phi".into();
             config.norm = NormKind::Layer;
             config.act = Activation::GeluTanh;
             config.block = Block::Parallel;
-            names = Names { norm2: "attn_norm", unembed_bias: true, ..with_biases(names) };
+            names = Names { norm2: "attn_norm", unembed_bias: true, ..with_biases(&names) };
         }
         "qwen3" => names.qk_norm = Some(["attn_q_norm", "attn_k_norm"]),
         "llama" => {
@@ -78,9 +78,9 @@ fn gemma2(m: &Meta<'_>, config: &mut Config, names: &mut Names) -> Result<()> {
 }
 
 /// The names of the models with LayerNorm, one q/k/v map and biases everywhere.
-fn with_biases(names: Names) -> Names {
+fn with_biases(names: &Names) -> Names {
     let attn = Attn::Fused("attn_qkv");
-    Names { attn, gate: None, qkv_bias: true, o_bias: true, mlp_bias: true, norm_bias: true, ..names }
+    Names { attn, gate: None, qkv_bias: true, o_bias: true, mlp_bias: true, norm_bias: true, ..*names }
 }
 
 /// A file's metadata, keys behind the architecture's name.

@@ -47,6 +47,7 @@ pub(crate) enum Attn {
 /// Where a file keeps the weights. Names of linear maps and norms are without `.weight` and `.bias`; those of a
 /// block are without [`Names::layer`] before them.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a file format")]
 pub(crate) struct Names {
     /// What may stand before every name; the first under which the embedding is found is used for all.
     pub(crate) prefixes: &'static [&'static str],

@@ -7,6 +7,7 @@
 mod acts;
 pub mod backward;
 mod compile;
+mod cost;
 mod forward;
 mod lanes;
 mod readout;
@@ -21,6 +22,7 @@ use rayon::prelude::*;
 pub use acts::{Acts, Keep, LayerActs};
 pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
+pub use cost::Cost;
 pub use readout::{AllLogits, Judge, TokenLogits};
 pub use source::{Sources, Table};
 
@@ -228,6 +230,36 @@ impl<'m, T: Real> Engine<'m, T> {
             values[start..start + v.len()].copy_from_slice(&v);
         }
         Ok(values)
+    }
+
+    /// What [`Engine::base`] costs; `logits` are asked for at each read position.
+    pub fn base_cost(&self, logits: usize, full: bool) -> Cost {
+        self.cost(&self.fresh_lanes(), logits, full)
+    }
+
+    /// What [`Engine::variants`] costs from a base run of `base`.
+    pub fn variants_cost(&self, base: &Compiled, plans: &[&Compiled], logits: usize) -> Cost {
+        self.cost(&lanes::lanes(self.cfg, self.batch, base, plans, &self.reads), logits, false)
+    }
+
+    fn cost(&self, lanes: &[Lane], logits: usize, full: bool) -> Cost {
+        let gated =
+            self.weights.layers.first().is_some_and(|l| l.mlp.as_ref().is_some_and(|m| m.gate.is_some()));
+        let mut total = Cost::default();
+        for lane in lanes {
+            total += cost::lane_cost(self.cfg, gated, lane, self.reads[lane.example].len(), logits, full);
+        }
+        total
+    }
+
+    /// Bytes of the buffers of the chunks that run at once.
+    pub fn buffer_bytes(&self) -> usize {
+        let (d, zw, kvw) =
+            (self.cfg.d_model, self.cfg.n_heads * self.cfg.d_head, self.cfg.n_kv_heads * self.cfg.d_head);
+        let total = self.offsets[self.batch.len()].max(1);
+        let rows = CHUNK_ROWS.max(self.batch.max_len()).min(total.max(self.batch.max_len()));
+        let per_row = 5 * d + 2 * zw + 2 * kvw + 2 * self.cfg.d_mlp;
+        rayon::current_num_threads() * rows * per_row * size_of::<T>()
     }
 
     /// First read of each example among all reads, and their number.

@@ -81,7 +81,7 @@ pub(crate) fn weights<T: Real>(c: &Config, w: &Weights<T>) -> Checked {
     matrix("embedding", &w.embed, c.d_vocab, c.d_model)?;
     match (c.positions, &w.pos) {
         (PositionKind::Learned { offset }, Some(pos)) => {
-            matrix("position table", pos, c.n_ctx + offset, c.d_model)?
+            matrix("position table", pos, c.n_ctx + offset, c.d_model)?;
         }
         (PositionKind::Learned { .. }, None) => return Err("the position table is missing".into()),
         (_, Some(_)) => {

@@ -31,23 +31,14 @@ fn slot<T: Real>(numbers: &Numbers<'_, T>) -> blake3::Hash {
         Numbers::Matrix(m) => (m.rows(), m.cols()),
         Numbers::Vector(v) => (1, v.len()),
     };
-    let mut row = vec![T::ZERO; cols];
-    let mut each = |f: &mut dyn FnMut(&[T]) -> bool| {
-        (0..rows).all(|i| match numbers {
-            Numbers::Matrix(m) => {
-                m.copy_row(i, &mut row);
-                f(&row)
-            }
-            Numbers::Vector(v) => f(v),
-        })
-    };
-    let short = T::NAME == "f32" || each(&mut |row| row.iter().all(|x| f64::from(x.f64() as f32) == x.f64()));
+    let short =
+        T::NAME == "f32" || each(numbers, |part| part.iter().all(|x| f64::from(x.f64() as f32) == x.f64()));
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{rows} {cols} {short}\n").as_bytes());
     let mut bytes = Vec::new();
-    each(&mut |row| {
+    each(numbers, |part| {
         bytes.clear();
-        for x in row {
+        for x in part {
             if short {
                 bytes.extend_from_slice(&(x.f64() as f32).to_le_bytes());
             } else {
@@ -58,6 +49,37 @@ fn slot<T: Real>(numbers: &Numbers<'_, T>) -> blake3::Hash {
         true
     });
     hasher.finalize()
+}
+
+/// Calls `f` with all numbers in row-major order, some rows at a time, until it returns false.
+fn each<T: Real>(numbers: &Numbers<'_, T>, mut f: impl FnMut(&[T]) -> bool) -> bool {
+    const BLOCK: usize = 16;
+    let m = match numbers {
+        Numbers::Matrix(m) => m,
+        Numbers::Vector(v) => return f(v),
+    };
+    let (mut block, mut column) = (vec![T::ZERO; BLOCK * m.cols()], vec![T::ZERO; BLOCK]);
+    for start in (0..m.rows()).step_by(BLOCK) {
+        let n = BLOCK.min(m.rows() - start);
+        let part = m.row_range(start, n);
+        let block = &mut block[..n * m.cols()];
+        if part.row(0).is_some() {
+            block.chunks_exact_mut(m.cols()).enumerate().for_each(|(i, row)| part.copy_row(i, row));
+        } else {
+            // columns are contiguous: read them so, a few rows wide
+            let columns = part.transposed();
+            for j in 0..m.cols() {
+                columns.copy_row(j, &mut column[..n]);
+                for (i, x) in column[..n].iter().enumerate() {
+                    block[i * m.cols() + j] = *x;
+                }
+            }
+        }
+        if !f(block) {
+            return false;
+        }
+    }
+    true
 }
 
 fn slots<T: Real>(w: &Weights<T>) -> Vec<(String, Numbers<'_, T>)> {

@@ -215,7 +215,8 @@ impl Parts {
         notes.insert("source".to_owned(), format!("{} ({})", self.source, tensors.kinds().join(", ")));
         notes.insert("fold_norm".to_owned(), options.fold_norm.to_string());
         notes.insert("center".to_owned(), options.center.to_string());
-        notes.insert("dtype".to_owned(), options.dtype.name().to_owned());
+        let rounded = if options.rounds() { " (weights rounded to bf16, computed in f32)" } else { "" };
+        notes.insert("dtype".to_owned(), format!("{}{rounded}", options.dtype.name()));
         if !ignored.is_empty() {
             tracing::warn!(
                 "{}: {} tensors are not part of the model and are ignored: {}",

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use ablate_model::config::{Block, PositionKind, RopeScaling};
 use ablate_model::{AnyWeights, DType, LoadOptions, Model};
-use ablate_tensor::Storage;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
@@ -92,7 +91,6 @@ fn weights_of_the_file_type_are_not_copied() {
     {
         assert!(text.contains("Mapped"), "{text}");
     }
-    let _: Option<Storage<f32>> = None;
 }
 
 /// Tensors of a file, as name → (dtype, shape, bytes).
@@ -143,7 +141,7 @@ fn other_number_types_are_converted() {
         (load(brains.path(), &options(DType::F32)), load(&golden("llama"), &options(DType::Bf16)));
     assert_eq!(stored.hash(), asked.hash(), "bf16 files hold what rounding to bf16 gives");
     assert_ne!(stored.hash(), load(&golden("llama"), &options(DType::F32)).hash());
-    assert_eq!(asked.notes()["dtype"], "bf16");
+    assert!(asked.notes()["dtype"].starts_with("bf16 (weights rounded"));
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Tests of loading: architectures, files, tokenizers, hostile input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod gguf;
+mod hostile;
 mod load;
 mod naive;
+mod tokenizer;
+mod writer;
 
 use std::path::{Path, PathBuf};
 

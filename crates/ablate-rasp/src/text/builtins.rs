@@ -5,7 +5,8 @@ use crate::sop::{
     numerical, select_predicate, selector_width, sequence_map_func, tokens,
 };
 use crate::text::Span;
-use crate::text::eval::{Context, Evaluated, Item, type_error};
+use crate::text::eval::{Context, Evaluated, type_error};
+use crate::text::item::Item;
 use crate::text::ops;
 use crate::value::Value;
 

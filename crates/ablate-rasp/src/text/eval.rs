@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Fault, Place};
 use crate::func::{Comparison, Func1, Func2, Outcome, Predicate};
-use crate::sop::{Selector, Sop, map_func, sequence_map_func};
+use crate::sop::{Sop, map_func, sequence_map_func};
 use crate::text::Span;
 use crate::text::ast::{Ast, Domain, Fold, Kind, Op, Over, Part};
-use crate::text::builtins::{self, Builtin};
+use crate::text::builtins;
+use crate::text::item::{Class, Closure, Env, Item, Stop, named_after, nearest};
 use crate::text::ops;
 use crate::value::Value;
 
@@ -20,98 +21,7 @@ const MAX_ITEMS: i64 = 10_000;
 /// Steps of elaborating a whole program.
 pub(super) const PROGRAM_STEPS: u64 = 200_000;
 /// Steps of one call of a function of values.
-const CALL_STEPS: u64 = 50_000;
-
-/// What an expression is.
-#[derive(Clone, Debug)]
-pub(super) enum Item {
-    Value(Value),
-    Nothing,
-    List(Vec<Value>),
-    Sop(Sop),
-    Selector(Selector),
-    Function(Arc<Closure>),
-    Comparison(Comparison),
-    Builtin(Builtin),
-}
-
-impl Item {
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Self::Value(v) => format!("{} {}", v.type_name(), v.quoted()),
-            Self::Nothing => "none".to_owned(),
-            Self::List(_) => "a list".to_owned(),
-            Self::Sop(s) => format!("the sequence `{}`", s.name()),
-            Self::Selector(_) => "a selector".to_owned(),
-            Self::Function(_) | Self::Builtin(_) => "a function".to_owned(),
-            Self::Comparison(_) => "a comparison".to_owned(),
-        }
-    }
-
-    fn of(answer: Option<Value>) -> Self {
-        answer.map_or(Self::Nothing, Self::Value)
-    }
-}
-
-/// A function of a program text with the names it sees.
-#[derive(Clone, Debug)]
-pub(super) struct Closure {
-    pub(super) params: Vec<String>,
-    pub(super) body: Arc<Ast>,
-    pub(super) env: Env,
-}
-
-/// Names in scope, innermost first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Env(Option<Arc<Frame>>);
-
-#[derive(Debug)]
-struct Frame {
-    name: String,
-    item: Item,
-    outer: Env,
-}
-
-impl Env {
-    pub(super) fn with(&self, name: &str, item: Item) -> Self {
-        Self(Some(Arc::new(Frame { name: name.to_owned(), item, outer: self.clone() })))
-    }
-
-    fn find(&self, name: &str) -> Option<&Item> {
-        let mut env = self;
-        while let Some(frame) = &env.0 {
-            if frame.name == name {
-                return Some(&frame.item);
-            }
-            env = &frame.outer;
-        }
-        None
-    }
-
-    fn names(&self) -> Vec<&str> {
-        let (mut names, mut env) = (vec![], self);
-        while let Some(frame) = &env.0 {
-            names.push(frame.name.as_str());
-            env = &frame.outer;
-        }
-        names
-    }
-}
-
-/// What stopped an evaluation.
-#[derive(Clone, Debug)]
-pub(super) struct Stop {
-    pub(super) class: Class,
-    pub(super) message: String,
-    pub(super) span: Span,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Syntax,
-    Type,
-    TooLarge,
-}
+const CALL_STEPS: u64 = 20_000;
 
 pub(super) type Evaluated<T> = Result<T, Stop>;
 
@@ -167,7 +77,7 @@ impl Context {
             Kind::Literal(v) => Ok(Item::Value(v.clone())),
             Kind::Nothing => Ok(Item::Nothing),
             Kind::Comparison(c) => Ok(Item::Comparison(*c)),
-            Kind::Name(name) => self.name(name, ast.span, env),
+            Kind::Name(name) => Self::name(name, ast.span, env),
             Kind::List(items) => self.list(items, env),
             Kind::Negative(inner) => self.negative(inner, ast.span, env),
             Kind::Not(inner) => self.not(inner, ast.span, env),
@@ -194,7 +104,7 @@ impl Context {
         }
     }
 
-    fn name(&self, name: &str, span: Span, env: &Env) -> Evaluated<Item> {
+    fn name(name: &str, span: Span, env: &Env) -> Evaluated<Item> {
         if let Some(item) = env.find(name).cloned().or_else(|| builtins::find(name)) {
             return Ok(item);
         }
@@ -204,7 +114,7 @@ impl Context {
             known.push(name);
         }
         if let Some(near) = nearest(name, &known) {
-            message += &format!("; is it `{near}`?");
+            message = format!("{message}; is it `{near}`?");
         }
         Err(Stop { class: Class::Syntax, message, span })
     }
@@ -255,7 +165,7 @@ impl Context {
         }
         let right = self.eval(b, env)?;
         match (left, right) {
-            (Item::Value(a), Item::Value(b)) => self.computed(apply(op, &a, &b), span),
+            (Item::Value(a), Item::Value(b)) => Self::computed(apply(op, &a, &b), span),
             (Item::Value(a), Item::List(list)) if op == Op::In => {
                 Ok(Item::Value(Value::Bool(list.contains(&a))))
             }
@@ -285,7 +195,7 @@ impl Context {
         }
     }
 
-    fn computed(&self, answer: ops::Answer, span: Span) -> Evaluated<Item> {
+    fn computed(answer: ops::Answer, span: Span) -> Evaluated<Item> {
         answer.map(Item::of).or_else(|m| type_error(span, m))
     }
 
@@ -333,7 +243,7 @@ impl Context {
     fn index(&self, of: &Ast, at: &Ast, span: Span, env: &Env) -> Evaluated<Item> {
         let items = match self.eval(of, env)? {
             Item::Value(Value::Str(s)) => s.chars().map(|c| Value::Str(c.to_string())).collect(),
-            Item::List(list) => list,
+            Item::List(list) | Item::Value(Value::Tuple(list)) => list,
             Item::Nothing => return Ok(Item::Nothing),
             other => return type_error(span, format!("{} has no items", other.describe())),
         };
@@ -422,14 +332,14 @@ impl Context {
                         (Fold::Any, true) | (Fold::All, false) => return Ok(Item::Value(Value::Bool(holds))),
                         (Fold::First, true) => return Ok(Item::Value(item)),
                         (Fold::Count, true) => {
-                            total = Value::Int(total.as_number().unwrap_or(0.0) as i64 + 1)
+                            total = Value::Int(total.as_number().unwrap_or(0.0) as i64 + 1);
                         }
                         _ => {}
                     }
                     continue;
                 }
             };
-            match self.computed(apply(op, &total, &answer), span)? {
+            match Self::computed(apply(op, &total, &answer), span)? {
                 Item::Value(v) => total = v,
                 _ => return Ok(Item::Nothing),
             }
@@ -442,7 +352,7 @@ impl Context {
         for part in parts {
             match part {
                 Part::Text(text) => label += text,
-                Part::Name(name) => match self.name(name, span, env)? {
+                Part::Name(name) => match Self::name(name, span, env)? {
                     Item::Value(v) => label += &v.to_string(),
                     other => return type_error(span, format!("`{name}` in a label is {}", other.describe())),
                 },
@@ -464,12 +374,12 @@ impl Context {
 
     /// A function argument as a function of values.
     pub(super) fn func1(&self, item: &Item, span: Span) -> Evaluated<Func1> {
-        let (closure, source) = (self.closure(item, span, 1)?, self.source.clone());
+        let (closure, source) = (Self::closure(item, span, 1)?, self.source.clone());
         Ok(Func1::raw(move |v| closure(&source, vec![Item::Value(v.clone())])))
     }
 
     pub(super) fn func2(&self, item: &Item, span: Span) -> Evaluated<Func2> {
-        let (closure, source) = (self.closure(item, span, 2)?, self.source.clone());
+        let (closure, source) = (Self::closure(item, span, 2)?, self.source.clone());
         Ok(Func2::raw(move |a, b| closure(&source, vec![Item::Value(a.clone()), Item::Value(b.clone())])))
     }
 
@@ -495,7 +405,6 @@ impl Context {
     }
 
     fn closure(
-        &self,
         item: &Item,
         span: Span,
         params: usize,
@@ -529,6 +438,7 @@ impl Context {
             };
             match answer {
                 Ok(Item::Value(v)) => Ok(Some(v)),
+                Ok(Item::List(list)) => Ok(Some(Value::Tuple(list))),
                 Ok(Item::Nothing) => Ok(None),
                 Ok(other) => Err(fault(
                     format!("a function of values gave {}", other.describe()),
@@ -550,37 +460,4 @@ fn apply(op: Op, a: &Value, b: &Value) -> ops::Answer {
 
 fn fault(message: String, place: &Arc<Place>) -> Fault {
     Fault { message, place: Some(place.clone()) }
-}
-
-/// `let` names what it binds, unless that has a label or is only another name for something.
-pub(super) fn named_after(item: Item, name: &str, value: &Ast) -> Item {
-    if matches!(value.kind, Kind::Name(_)) {
-        return item;
-    }
-    match item {
-        Item::Sop(s) if !s.node().tag.given => Item::Sop(s.named(name)),
-        Item::Selector(s) if !s.node().tag.given => Item::Selector(s.named(name)),
-        other => other,
-    }
-}
-
-/// The name at most two edits away.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored =
-        known.iter().map(|k| (edits(name, k), *k)).filter(|(d, k)| *d <= 2 && *d < k.chars().count());
-    scored.min().map(|(_, k)| k)
-}
-
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut corner = i;
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let next = (corner + usize::from(ca != *cb)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
 }

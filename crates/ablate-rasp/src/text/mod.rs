@@ -36,7 +36,7 @@
 //! `{name}` stands for a value and `{{` for a brace.
 //!
 //! **Functions** are `x -> …` and `(x, y) -> …`. **Values** are bools, ints, floats, strings and `none`; lists
-//! are for `in` and indexing. Operators, loosest first: `or`, `and`, `not`, comparisons and `in`, `+ -`,
+//! are for `in` and indexing, and a function may answer with a list (`[x, y]`) to pass on several values as one. Operators, loosest first: `or`, `and`, `not`, comparisons and `in`, `+ -`,
 //! `* / // %`, `-`, `**`, and `f(x)`, `s[0]`, `s[1..3]`. `if c then a else b`. `let x = a; b` inside expressions.
 //! Folds: `any`, `all`, `count`, `sum`, `product`, `first` and `join` as in `any(d in 2..n, n % d == 0)` or
 //! `count(c in word, c in "aeiou")`. Functions: `abs` `sign` `min` `max` `round` `floor` `ceil` `sqrt` `cbrt`
@@ -50,6 +50,7 @@
 mod ast;
 mod builtins;
 mod eval;
+mod item;
 mod lexer;
 mod ops;
 mod parser;
@@ -60,7 +61,8 @@ use crate::error::{Error, Place};
 use crate::program::Program;
 use crate::sop::Sop;
 use crate::text::ast::Statement;
-use crate::text::eval::{Class, Closure, Context, Env, Item, PROGRAM_STEPS, Stop, named_after};
+use crate::text::eval::{Context, PROGRAM_STEPS};
+use crate::text::item::{Class, Closure, Env, Item, Stop, named_after};
 use crate::value::Value;
 
 /// Bytes of the text.

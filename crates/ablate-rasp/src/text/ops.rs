@@ -32,6 +32,13 @@ pub(super) fn binary(op: Op, a: &Value, b: &Value) -> Answer {
             (Value::Str(a), Value::Str(b)) if op == Op::Add && a.len() + b.len() <= MAX_STRING => {
                 Ok(Some(Value::Str(format!("{a}{b}"))))
             }
+            (Value::Str(s), Value::Int(n)) if op == Op::Mul && *n <= MAX_STRING as i64 => {
+                let n = (*n).max(0) as usize;
+                if s.len() * n > MAX_STRING {
+                    return Err(format!("a string has at most {MAX_STRING} bytes"));
+                }
+                Ok(Some(Value::Str(s.repeat(n))))
+            }
             _ => Err(format!("`{}` does not apply to {} and {}", op.text(), typed(a), typed(b))),
         },
     }
@@ -141,10 +148,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Answer {
         },
         ("int" | "float" | "str" | "bool", [v]) => convert(name, v),
         (_, [Value::Str(s)]) => text(name, s).map_or_else(|| unsuitable(name, args), |v| Ok(Some(v))),
-        (_, [v @ (Value::Int(_) | Value::Float(_))]) => match real(name, v.as_number().unwrap_or(0.0)) {
-            Some(answer) => Ok(answer),
-            None => unsuitable(name, args),
-        },
+        (_, [v @ (Value::Int(_) | Value::Float(_))]) => {
+            real(name, v.as_number().unwrap_or(0.0)).unwrap_or_else(|| unsuitable(name, args))
+        }
         _ => unsuitable(name, args),
     }
 }
@@ -191,8 +197,8 @@ fn whole(x: f64) -> Answer {
     if x.abs() < 9.0e18 { Ok(Some(Value::Int(x as i64))) } else { Err(format!("{x} is out of range")) }
 }
 
-/// Functions of one number; the outer option says whether there is one of this name.
-fn real(name: &str, x: f64) -> Option<Option<Value>> {
+/// Functions of one number, if there is one of this name.
+fn real(name: &str, x: f64) -> Option<Answer> {
     let y = match name {
         "abs" => x.abs(),
         "acos" => x.acos(),
@@ -210,12 +216,12 @@ fn real(name: &str, x: f64) -> Option<Option<Value>> {
         "sqrt" => x.sqrt(),
         "tan" => x.tan(),
         "tanh" => x.tanh(),
-        "ceil" => return Some(whole(x.ceil()).ok().flatten()),
-        "floor" => return Some(whole(x.floor()).ok().flatten()),
-        "round" => return Some(whole(x.round_ties_even()).ok().flatten()),
+        "ceil" => return Some(whole(x.ceil())),
+        "floor" => return Some(whole(x.floor())),
+        "round" => return Some(whole(x.round_ties_even())),
         _ => return None,
     };
-    Some(finite(y))
+    Some(Ok(finite(y)))
 }
 
 /// Functions of one string.

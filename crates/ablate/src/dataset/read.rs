@@ -58,7 +58,7 @@ impl Dataset {
     /// Reads the content of a data set file; `path` is for error messages and, without `format`, for [`Format::of`].
     pub fn parse(path: &Path, bytes: &[u8], format: Option<Format>) -> Result<Self> {
         let text = std::str::from_utf8(bytes).map_err(|e| {
-            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            let line = bytes[..e.valid_up_to()].split(|&b| b == b'\n').count();
             Place { path, at: Some(At::Line(line)) }.error(
                 None,
                 "not UTF-8 text",

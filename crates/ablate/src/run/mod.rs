@@ -31,6 +31,27 @@ impl Default for Setup {
     }
 }
 
+/// What evaluating some plans will cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Number of plans.
+    pub plans: usize,
+    /// Examples × plans.
+    pub passes: u64,
+    /// Examples × base and donor runs.
+    pub base_passes: u64,
+    /// Floating-point operations of all products.
+    pub flops: f64,
+    /// What whole passes for every plan would take.
+    pub full_flops: f64,
+    /// Parts that the batch is run in to stay within the budget.
+    pub blocks: usize,
+    /// Bytes of kept activations at the peak.
+    pub activation_bytes: usize,
+    /// Bytes of buffers at the peak.
+    pub buffer_bytes: usize,
+}
+
 /// What a study can do, whatever its number type.
 trait Evaluate: Send + std::fmt::Debug {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>>;
@@ -39,6 +60,7 @@ trait Evaluate: Send + std::fmt::Debug {
     fn accept(&mut self);
     fn restart(&mut self);
     fn prepare_for(&mut self, plans: &[Plan]) -> Result<()>;
+    fn cost(&mut self, plans: &[Plan]) -> Result<Estimate>;
     fn activation_bytes(&self) -> usize;
     fn blocks(&self) -> usize;
     fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>>;
@@ -122,6 +144,14 @@ impl<'m> Study<'m> {
     /// Sources that do not exist for a site.
     pub fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
         self.inner.prepare_for(plans)
+    }
+
+    /// What evaluating `plans` will cost; runs nothing.
+    ///
+    /// # Errors
+    /// Plans that the model or data cannot run.
+    pub fn cost(&mut self, plans: &[Plan]) -> Result<Estimate> {
+        self.inner.cost(plans)
     }
 
     /// Bytes that kept activations of all rows take together.

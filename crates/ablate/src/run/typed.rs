@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use ablate_graph::{Plan, Side, Site, Source};
-use ablate_model::engine::{AllLogits, Base, Compiled, Engine, Judge, Keep, Sources, Table, TokenLogits};
+use ablate_graph::{Plan, Side, Source};
+use ablate_model::engine::{
+    AllLogits, Base, Compiled, Cost, Engine, Judge, Keep, Sources, Table, TokenLogits,
+};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
 use super::means::Means;
-use super::{Evaluate, Setup, other_rows};
+use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 
@@ -65,14 +67,13 @@ impl<'m, T: Real> Typed<'m, T> {
         }
     }
 
-    /// Notes what the plans need; drops state that lacks it, and splits the batch into blocks that fit the budget.
-    fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
+    /// What base runs and each source must keep for `plans` and all plans seen before.
+    fn needs(&self, plans: &[Plan]) -> (Keep, Vec<(Source, Keep)>) {
         let probe = self.whole.subset(&[0]);
         let engine = Engine::new(self.cfg, self.weights, &probe);
         let mut keep = self.base_keep;
         let mut needs = self.source_keep.clone();
         for plan in plans {
-            // positions are checked on the whole batch when the block is run; the stages do not depend on them
             for edit in &plan.edits {
                 let kept = Keep::source_of(edit.site);
                 keep = keep | engine.keep_for(edit);
@@ -87,20 +88,31 @@ impl<'m, T: Real> Typed<'m, T> {
                 keep = keep | Keep::SCALES;
             }
         }
-        if keep != self.base_keep
-            || needs != self.source_keep
-            || self.blocks.iter().all(|b| b.state.is_none())
-        {
+        (keep, needs)
+    }
+
+    /// Notes what the plans need; drops state that lacks it, and splits the batch into blocks that fit the budget.
+    fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
+        let (keep, needs) = self.needs(plans);
+        let fresh = self.blocks.iter().all(|b| b.state.is_none());
+        self.prepare_means_for(&needs)?;
+        if keep != self.base_keep || needs != self.source_keep || fresh {
             self.base_keep = keep;
             self.source_keep = needs;
-            self.prepare_means()?;
             self.split();
         }
         Ok(())
     }
 
-    fn prepare_means(&mut self) -> Result<()> {
-        for (source, keep) in self.source_keep.clone() {
+    /// What [`Typed::prepare`] would note, without running anything.
+    fn prepare_quietly(&mut self, plans: &[Plan]) {
+        let (keep, needs) = self.needs(plans);
+        self.base_keep = keep;
+        self.source_keep = needs;
+    }
+
+    fn prepare_means_for(&mut self, needs: &[(Source, Keep)]) -> Result<()> {
+        for &(source, keep) in needs {
             let positional = match source {
                 Source::Mean => false,
                 Source::MeanPositional => true,
@@ -380,6 +392,45 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         self.prepare(plans)
     }
 
+    fn cost(&mut self, plans: &[Plan]) -> Result<Estimate> {
+        self.prepare_quietly(plans);
+        let engine = Engine::new(self.cfg, self.weights, &self.whole);
+        let labels =
+            self.whole.rows().iter().map(|r| r.answers.len() + r.wrong_answers.len()).max().unwrap_or(0);
+        let logits = if self.setup.metric == Metric::LogitDiff { labels } else { self.cfg.d_vocab_out };
+        let compiled: Vec<Compiled> = plans.iter().map(|p| Ok(engine.compile(p)?)).collect::<Result<_>>()?;
+        let mut sides = 0;
+        let mut variants = Cost::default();
+        for side in [Side::Clean, Side::Corrupt] {
+            let refs: Vec<&Compiled> = compiled.iter().filter(|c| c.side == side).collect();
+            if !refs.is_empty() {
+                sides += 1;
+                let base = Compiled { side, ..Compiled::default() };
+                variants += engine.variants_cost(&base, &refs, logits);
+            }
+        }
+        let base = engine.base_cost(logits, false);
+        let donors = self.source_keep.iter().filter(|(s, _)| *s != Source::Zero).count();
+        let runs = sides.max(1) + donors + usize::from(self.setup.metric == Metric::Kl);
+        let held =
+            self.bytes().min(self.setup.budget.max(self.whole.max_len() * self.per_token() * size_of::<T>()));
+        let reference = if self.setup.metric == Metric::Kl {
+            self.whole.len() * self.cfg.d_vocab_out * (8 + size_of::<T>())
+        } else {
+            0
+        };
+        Ok(Estimate {
+            plans: plans.len(),
+            passes: variants.lanes,
+            base_passes: (runs * self.whole.len()) as u64,
+            flops: variants.flops + base.flops * runs as f64,
+            full_flops: base.flops * plans.len() as f64,
+            blocks: self.bytes().div_ceil(self.setup.budget.max(1)).max(1),
+            activation_bytes: held + reference,
+            buffer_bytes: engine.buffer_bytes(),
+        })
+    }
+
     fn activation_bytes(&self) -> usize {
         self.bytes()
     }
@@ -401,16 +452,4 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         )?;
         Ok(run.values.chunks_exact(vocab).map(<[f64]>::to_vec).collect())
     }
-}
-
-/// Used by callers that check a site before any run.
-pub(super) fn site_exists<T: Real>(
-    cfg: &Config,
-    weights: &Weights<T>,
-    batch: &Batch,
-    site: Site,
-) -> Result<()> {
-    let engine = Engine::new(cfg, weights, batch);
-    engine.compile(&Plan::new().replace(site, Source::Zero))?;
-    Ok(())
 }

@@ -120,9 +120,8 @@ pub(super) fn collect(
 ) -> Result<Dataset> {
     let codec = codec(task, request)?;
     let base = Random::new(request.seed, task);
-    let failed = |r: Reason| Error::argument(r.to_string(), r.hint());
     let mut header = header(task, request.seed, chosen);
-    header.bos = Some(starts_with_bos(codec).map_err(failed)?);
+    header.bos = Some(starts_with_bos(codec).map_err(|r| Error::argument(r.to_string(), r.hint()))?);
     let mut taken = vec![0u64; strata.len()];
     let mut seen = HashSet::new();
     let mut pairs: Vec<Pair> = Vec::with_capacity(request.n.min(1 << 20));
@@ -188,6 +187,7 @@ pub(super) fn finish(
 
 /// Finds positions and checks a draft against the tokenizer.
 fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reason> {
+    // an answer must be the prompt's next token, not change the tokens before it
     if draft.trim_answers {
         for list in [&mut draft.answers, &mut draft.wrong_answers] {
             let ok: Vec<bool> = list
@@ -200,7 +200,7 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
     } else {
         for answer in draft.answers.iter().chain(&draft.wrong_answers) {
             if !continues(codec, &draft.clean.text, answer)? {
-                let tokens = codec.encode_plain(answer).map_err(failed)?.len();
+                let tokens = codec.encode_plain(answer).map_err(|e| failed(&e))?.len();
                 return Err(Reason::NotOneToken { answer: answer.clone(), tokens });
             }
         }
@@ -223,35 +223,33 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
     Ok(pair)
 }
 
-fn failed(e: ablate_model::Error) -> Reason {
+fn failed(e: &ablate_model::Error) -> Reason {
     Reason::Tokenizer(e.to_string())
 }
 
 /// Whether `answer` behind `text` is one more token and leaves the tokens of `text` as they are.
 pub(super) fn continues(codec: &dyn Codec, text: &str, answer: &str) -> std::result::Result<bool, Reason> {
-    let mut tokens = codec.encode(text).map_err(failed)?;
-    let answer_tokens = codec.encode_plain(answer).map_err(failed)?;
+    let mut tokens = codec.encode(text).map_err(|e| failed(&e))?;
+    let answer_tokens = codec.encode_plain(answer).map_err(|e| failed(&e))?;
     if answer_tokens.len() != 1 {
         return Ok(false);
     }
     tokens.extend(answer_tokens);
-    Ok(codec.encode(&format!("{text}{answer}")).map_err(failed)? == tokens)
+    Ok(codec.encode(&format!("{text}{answer}")).map_err(|e| failed(&e))? == tokens)
 }
 
-/// Token indices of the named words, each the word's last token, and of `end`, the last token of all. `S1` brings `S1+1`.
+/// Token indices of the named words, each the word's last token, and of `end`, the last token of all. `S1+1` is the token behind the word.
 fn locate(codec: &dyn Codec, filled: &Filled) -> std::result::Result<Positions, Reason> {
-    let tokens = codec.encode(&filled.text).map_err(failed)?;
+    let tokens = codec.encode(&filled.text).map_err(|e| failed(&e))?;
     let Some(end) = tokens.len().checked_sub(1) else { return Err(Reason::Empty("clean")) };
     let mut positions = Positions::from([("end".to_string(), end)]);
     for (name, at) in &filled.ends {
-        let before = codec.encode(&filled.text[..*at]).map_err(failed)?;
+        let before = codec.encode(&filled.text[..*at]).map_err(|e| failed(&e))?;
         if before.is_empty() || !tokens.starts_with(&before) {
             return Err(Reason::Unplaced(name.clone()));
         }
-        positions.insert(name.clone(), before.len() - 1);
-        if name == "S1" {
-            positions.insert("S1+1".into(), before.len());
-        }
+        let last = before.len() - 1;
+        positions.insert(name.clone(), if name.ends_with("+1") { last + 1 } else { last });
     }
     Ok(positions)
 }

@@ -1,4 +1,4 @@
-//! Gendered pronoun: "So George is such a good friend, isn't" → " he".
+//! Gendered pronoun: "So George was really a kind baker, wasn't" → " he".
 //!
 //! - Right: the pronoun that goes with the name; wrong: the other one. Names of men and of women in turn.
 //! - Corrupt: a name of the other list. Positions `NAME`, `end`; group `gp-<template>`.
@@ -17,7 +17,7 @@ pub(super) struct GenderedPronoun;
 const TEMPLATES: [&str; 8] = [
     "So {NAME} was really a kind {ROLE}, wasn't",
     "We all agree that {NAME} is a wonderful {ROLE}, isn't",
-    "You know {NAME}, the {ROLE}? Tomorrow",
+    "When {NAME} started out as a {ROLE}, everyone said that",
     "Well, {NAME} has been a patient {ROLE}, hasn't",
     "As for {NAME}, the new {ROLE}, nobody knows where",
     "Everybody likes {NAME} because, as a {ROLE},",
@@ -50,7 +50,7 @@ const WOMEN: [&str; 16] = [
 ];
 
 const ROLES: [&str; 12] = [
-    "friend", "teacher", "doctor", "cook", "neighbor", "writer", "singer", "lawyer", "player", "driver",
+    "baker", "teacher", "doctor", "cook", "judge", "writer", "singer", "lawyer", "player", "driver",
     "painter", "student",
 ];
 
@@ -80,13 +80,16 @@ impl Task for GenderedPronoun {
                 passes: sides[s % 2].2.len() as u64,
             })
             .collect();
+        let order = ablate_graph::Random::new(request.seed, "gendered-pronoun: corrupt names");
         collect(self.name(), request, &chosen, &strata, |spot| {
             let (own, answer, others, wrong) = sides[spot.stratum % 2];
             let mut index = spot.index;
             let name = own[digit(&mut index, own.len())];
             let role = roles[digit(&mut index, roles.len())];
-            let start = (spot.index as usize).wrapping_mul(7);
-            let other = others[(start + spot.pass as usize) % others.len()];
+            // every name of the other list once, over the passes, in an order of this row's own
+            let other =
+                others[order.fork(spot.stratum as u64).choose(spot.index, others.len(), others.len())
+                    [spot.pass as usize]];
             let write = |name: &str| {
                 fill(TEMPLATES[spot.stratum / 2], &[("NAME", name), ("ROLE", role)], &[("NAME", "NAME")])
             };

@@ -121,7 +121,7 @@ fn distinct(random: Random, row: u64, range: std::ops::Range<usize>, k: usize, e
         return random.choose(row, free.len(), k).into_iter().map(|i| free[i]).collect();
     }
     let mut ids = Vec::with_capacity(k);
-    let mut taken = BTreeSet::from_iter(except.iter().copied());
+    let mut taken: BTreeSet<u32> = except.iter().copied().collect();
     let mut slot = 0;
     while ids.len() < k {
         let id = (range.start + random.below(row, slot, range.len())) as u32;

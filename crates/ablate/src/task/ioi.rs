@@ -20,7 +20,7 @@ pub(super) struct Ioi;
 const TEMPLATES: [&str; 12] = [
     "When {A} and {B} walked into the {PLACE}, {S} handed the {THING} to",
     "After {A} and {B} came home from the {PLACE}, {S} gave a {THING} to",
-    "While {A} and {B} were waiting outside the {PLACE}, {S} passed the {THING} to",
+    "While {A} and {B} were waiting near the {PLACE}, {S} passed the {THING} to",
     "Yesterday {A} and {B} drove to the {PLACE}, and {S} gave the {THING} to",
     "Because {A} and {B} had spent all day at the {PLACE}, {S} offered the {THING} to",
     "As soon as {A} and {B} reached the {PLACE}, {S} showed the {THING} to",
@@ -168,8 +168,8 @@ impl Task for Ioi {
                 spot.random.choose(spot.index, others.len(), 3).into_iter().map(|i| others[i]).collect();
             let write = |[io, s1, s2]: [&str; 3], abba: bool| {
                 let (a, b) = if abba { (io, s1) } else { (s1, io) };
-                let named =
-                    [("IO", if abba { "A" } else { "B" }), ("S1", if abba { "B" } else { "A" }), ("S2", "S")];
+                let (io, s1) = if abba { ("A", "B") } else { ("B", "A") };
+                let named = [("IO", io), ("S1", s1), ("S1+1", s1), ("S2", "S")];
                 fill(
                     TEMPLATES[template],
                     &[("A", a), ("B", b), ("S", s2), ("PLACE", place), ("THING", thing)],

@@ -1,7 +1,7 @@
 //! What the sequence tasks share: "1 2 3 4" → " 5".
 //!
 //! - Right: the next item. Wrong: the last item given (`wrong=first`: the first one; `wrong=none`).
-//! - Corrupt, `corruption=random`: as many items drawn at random from one decade (a run of ten; short lists are one decade), no
+//! - Corrupt, `corruption=random`: as many items drawn at random from one decade (a run of ten items; months, days and letters are one decade each), no
 //!   item followed by its successor. `corruption=repeat-last`: every item is the clean prompt's last one.
 //! - Formats: `bare` "1 2 3 4", `commas` "1, 2, 3, 4,", also with a few words in front; `mixed` = both in turn. Where an item is
 //!   one token without and not with a space in front (tokenizers that split digits), the prompt ends with the space.

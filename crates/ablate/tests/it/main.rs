@@ -1,3 +1,11 @@
 //! Tests of the library through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test may panic
 
 mod attribution;
+mod codec;
+mod data_bad;
+mod data_files;
+mod data_parts;
+mod golden_nodes;
+mod task_properties;
+mod task_rows;
