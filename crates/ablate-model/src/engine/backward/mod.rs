@@ -134,7 +134,7 @@ impl<T: Real> Engine<'_, T> {
             let ctx = self.context(sources, &plans, &[], &block_of);
             let lens: Vec<usize> = self.batch().rows().iter().map(|r| r.clean.len()).collect();
             let room = Acts::new(self.config(), keep, 0, &lens);
-            let (_, _, kept) = Chunk::new(&ctx, &lanes, true, full).keeping(keep, room).run()?;
+            let (_, _, kept) = Chunk::new(&ctx, &lanes, full).keeping(keep, room).run()?;
             return kept.ok_or_else(|| Error::plan("internal: nothing was kept"));
         };
         let ctx = self.context(sources, &plans, std::slice::from_ref(acts), &block_of);
@@ -146,7 +146,7 @@ impl<T: Real> Engine<'_, T> {
         }
         let mut kept = acts.clone();
         own_layers(&mut kept, first.0, self.config(), keep);
-        let (_, _, kept) = Chunk::new(&ctx, &lanes, false, full).keeping(keep, kept).run()?;
+        let (_, _, kept) = Chunk::new(&ctx, &lanes, full).keeping(keep, kept).run()?;
         kept.ok_or_else(|| Error::plan("internal: nothing was kept"))
     }
 
