@@ -83,17 +83,20 @@ impl<T: Real> Attention<T> {
             product(a, b, T::ONE, &mut z[z0..], zs, Into::Replace);
             return;
         }
-        simd(|| {
-            for (i, row) in pattern.chunks_exact(n_keys).enumerate() {
-                let z = &mut z[i * zs + z0..i * zs + z0 + self.width];
-                z.fill(T::ZERO);
-                for (j, &p) in row.iter().enumerate() {
-                    if p != T::ZERO {
-                        axpy_inline(p, &v[j * vs + v0..j * vs + v0 + self.width], z);
+        simd(
+            #[inline(always)]
+            || {
+                for (i, row) in pattern.chunks_exact(n_keys).enumerate() {
+                    let z = &mut z[i * zs + z0..i * zs + z0 + self.width];
+                    z.fill(T::ZERO);
+                    for (j, &p) in row.iter().enumerate() {
+                        if p != T::ZERO {
+                            axpy_inline(p, &v[j * vs + v0..j * vs + v0 + self.width], z);
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -164,23 +167,26 @@ impl<T: Real> RopeTable<T> {
         let cos = &self.cos[p * half..(p + 1) * half];
         let sin = &self.sin[p * half..(p + 1) * half];
         let sign = if inverse { -T::ONE } else { T::ONE };
-        simd(|| {
-            for head in row.chunks_exact_mut(width) {
-                if self.interleaved {
-                    for i in 0..half {
-                        let (a, b) = (head[2 * i], head[2 * i + 1]);
-                        head[2 * i] = a * cos[i] - b * sin[i] * sign;
-                        head[2 * i + 1] = b * cos[i] + a * sin[i] * sign;
-                    }
-                } else {
-                    let (x, y) = head[..self.rot_dim].split_at_mut(half);
-                    for i in 0..half {
-                        let (a, b) = (x[i], y[i]);
-                        x[i] = a * cos[i] - b * sin[i] * sign;
-                        y[i] = b * cos[i] + a * sin[i] * sign;
+        simd(
+            #[inline(always)]
+            || {
+                for head in row.chunks_exact_mut(width) {
+                    if self.interleaved {
+                        for i in 0..half {
+                            let (a, b) = (head[2 * i], head[2 * i + 1]);
+                            head[2 * i] = a * cos[i] - b * sin[i] * sign;
+                            head[2 * i + 1] = b * cos[i] + a * sin[i] * sign;
+                        }
+                    } else {
+                        let (x, y) = head[..self.rot_dim].split_at_mut(half);
+                        for i in 0..half {
+                            let (a, b) = (x[i], y[i]);
+                            x[i] = a * cos[i] - b * sin[i] * sign;
+                            y[i] = b * cos[i] + a * sin[i] * sign;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }

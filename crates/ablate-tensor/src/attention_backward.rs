@@ -46,7 +46,10 @@ impl<T: Real> Attention<T> {
         if n_keys >= MANY_KEYS && pass.at.len() > 1 {
             self.backward_many(pass, n_keys, out, scratch);
         } else {
-            simd(|| self.backward_few(pass, n_keys, out, scratch));
+            simd(
+                #[inline(always)]
+                || self.backward_few(pass, n_keys, out, scratch),
+            );
         }
     }
 
@@ -109,16 +112,19 @@ impl<T: Real> Attention<T> {
             product(q, k.t(), T::ONE, &mut raw, n_keys, Into::Replace);
             raw
         });
-        simd(|| {
-            for (i, &p) in pass.at.iter().enumerate() {
-                let row = i * n_keys..(i + 1) * n_keys;
-                let (from, to) = self.visible(p as usize, n_keys);
-                let ds = &mut scratch[row.clone()];
-                self.scores_backward(&pass.pattern[row.clone()], ds, from, to, |j| {
-                    raw.as_ref().map_or(T::ZERO, |raw| raw[row.start + j])
-                });
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for (i, &p) in pass.at.iter().enumerate() {
+                    let row = i * n_keys..(i + 1) * n_keys;
+                    let (from, to) = self.visible(p as usize, n_keys);
+                    let ds = &mut scratch[row.clone()];
+                    self.scores_backward(&pass.pattern[row.clone()], ds, from, to, |j| {
+                        raw.as_ref().map_or(T::ZERO, |raw| raw[row.start + j])
+                    });
+                }
+            },
+        );
         let ds = View::rows(scratch, n, n_keys, n_keys);
         product(ds, k, T::ONE, &mut out.dq[q0..], qs, Into::Replace);
         product(ds.t(), q, T::ONE, &mut out.dk[q0..], qs, Into::Replace);

@@ -40,12 +40,18 @@ pub(crate) fn dot_inline<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// `Σ a[i]·b[i]`.
 pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    simd(|| dot_inline(a, b))
+    simd(
+        #[inline(always)]
+        || dot_inline(a, b),
+    )
 }
 
 /// `y += alpha·x`.
 pub fn axpy<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
-    simd(|| axpy_inline(alpha, x, y));
+    simd(
+        #[inline(always)]
+        || axpy_inline(alpha, x, y),
+    );
 }
 
 #[inline(always)]
@@ -57,40 +63,52 @@ pub(crate) fn axpy_inline<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
 
 /// `y += x`.
 pub fn add<T: Real>(x: &[T], y: &mut [T]) {
-    simd(|| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += *x;
-        }
-    });
+    simd(
+        #[inline(always)]
+        || {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += *x;
+            }
+        },
+    );
 }
 
 /// `y += a - b`.
 pub fn add_difference<T: Real>(a: &[T], b: &[T], y: &mut [T]) {
-    simd(|| {
-        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-            *y += *a - *b;
-        }
-    });
+    simd(
+        #[inline(always)]
+        || {
+            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                *y += *a - *b;
+            }
+        },
+    );
 }
 
 /// `y = alpha·x`.
 pub fn scale_into<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
-    simd(|| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = alpha * *x;
-        }
-    });
+    simd(
+        #[inline(always)]
+        || {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = alpha * *x;
+            }
+        },
+    );
 }
 
 /// Adds `bias` (length `cols`) to every row of `x`.
 pub fn add_bias<T: Real>(bias: &[T], x: &mut [T]) {
-    simd(|| {
-        for row in x.chunks_exact_mut(bias.len()) {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x += *b;
+    simd(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact_mut(bias.len()) {
+                for (x, b) in row.iter_mut().zip(bias) {
+                    *x += *b;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// What a norm does with its input before scaling.
@@ -126,31 +144,34 @@ pub fn norm<T: Real>(
     mut scales: Option<(&mut [T], bool)>,
 ) {
     let d = w.len();
-    simd(|| {
-        for (i, (x, out)) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).enumerate() {
-            let (mut scale, mean) = row_scale(x, centre, eps);
-            if let Some((scales, frozen)) = scales.as_mut() {
-                if *frozen {
-                    scale = scales[i];
-                } else {
-                    scales[i] = scale;
-                }
-            }
-            let inv = T::ONE / scale;
-            match b {
-                Some(b) => {
-                    for j in 0..d {
-                        out[j] = (x[j] - mean) * inv * w[j] + b[j];
+    simd(
+        #[inline(always)]
+        || {
+            for (i, (x, out)) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).enumerate() {
+                let (mut scale, mean) = row_scale(x, centre, eps);
+                if let Some((scales, frozen)) = scales.as_mut() {
+                    if *frozen {
+                        scale = scales[i];
+                    } else {
+                        scales[i] = scale;
                     }
                 }
-                None => {
-                    for j in 0..d {
-                        out[j] = (x[j] - mean) * inv * w[j];
+                let inv = T::ONE / scale;
+                match b {
+                    Some(b) => {
+                        for j in 0..d {
+                            out[j] = (x[j] - mean) * inv * w[j] + b[j];
+                        }
+                    }
+                    None => {
+                        for j in 0..d {
+                            out[j] = (x[j] - mean) * inv * w[j];
+                        }
                     }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Gradient of [`norm`] with respect to its input, added to `dx`: given `dout` `[rows, d]`, the input `x` and the
@@ -166,20 +187,26 @@ pub fn norm_backward<T: Real>(
 ) {
     let d = w.len();
     let n = T::of(d as f64);
-    simd(|| {
-        for (i, ((x, dout), dx)) in
-            x.chunks_exact(d).zip(dout.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).enumerate()
-        {
-            let inv = T::ONE / scales[i];
-            let mean = if centre == Centre::Mean { sum_by(d, |j| x[j]) / n } else { T::ZERO };
-            let g_mean = if centre == Centre::Mean { sum_by(d, |j| dout[j] * w[j]) / n } else { T::ZERO };
-            let g_x =
-                if frozen { T::ZERO } else { sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv };
-            for j in 0..d {
-                dx[j] += inv * (dout[j] * w[j] - g_mean - (x[j] - mean) * g_x);
+    simd(
+        #[inline(always)]
+        || {
+            for (i, ((x, dout), dx)) in
+                x.chunks_exact(d).zip(dout.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).enumerate()
+            {
+                let inv = T::ONE / scales[i];
+                let mean = if centre == Centre::Mean { sum_by(d, |j| x[j]) / n } else { T::ZERO };
+                let g_mean = if centre == Centre::Mean { sum_by(d, |j| dout[j] * w[j]) / n } else { T::ZERO };
+                let g_x = if frozen {
+                    T::ZERO
+                } else {
+                    sum_by(d, |j| dout[j] * w[j] * (x[j] - mean)) / n * inv * inv
+                };
+                for j in 0..d {
+                    dx[j] += inv * (dout[j] * w[j] - g_mean - (x[j] - mean) * g_x);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Turns the first `n` numbers of a row of scores into probabilities that sum to 1, the rest into 0.
@@ -208,18 +235,21 @@ pub(crate) fn softmax_inline<T: Real>(row: &mut [T], from: usize, to: usize) {
 
 /// `log Σ e^x`.
 pub fn log_sum_exp<T: Real>(x: &[T]) -> f64 {
-    simd(|| {
-        let mut max = x[0];
-        for &v in x {
-            max = max.larger(v);
-        }
-        // f32 terms are at most 1 and summed in f64: exact enough for any vocabulary
-        let mut total = 0.0;
-        for block in x.chunks(1024) {
-            total += sum_by(block.len(), |i| (block[i] - max).e()).f64();
-        }
-        max.f64() + total.ln()
-    })
+    simd(
+        #[inline(always)]
+        || {
+            let mut max = x[0];
+            for &v in x {
+                max = max.larger(v);
+            }
+            // f32 terms are at most 1 and summed in f64: exact enough for any vocabulary
+            let mut total = 0.0;
+            for block in x.chunks(1024) {
+                total += sum_by(block.len(), |i| (block[i] - max).e()).f64();
+            }
+            max.f64() + total.ln()
+        },
+    )
 }
 
 /// The activation functions of MLPs.
@@ -373,12 +403,18 @@ pub fn activate_gated_backward<T: Real>(act: Act, gate: &[T], up: &[T], dout: &m
 
 /// `x = cap·tanh(x/cap)`.
 pub fn soft_cap<T: Real>(cap: T, x: &mut [T]) {
-    simd(|| each(x, |x| cap * (x / cap).th()));
+    simd(
+        #[inline(always)]
+        || each(x, |x| cap * (x / cap).th()),
+    );
 }
 
 /// `Σ a[i]·(b[i] - shift)`.
 pub fn dot_shifted<T: Real>(a: &[T], b: &[T], shift: T) -> T {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
-    simd(|| sum_by(n, |i| a[i] * (b[i] - shift)))
+    simd(
+        #[inline(always)]
+        || sum_by(n, |i| a[i] * (b[i] - shift)),
+    )
 }
