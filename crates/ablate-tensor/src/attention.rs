@@ -4,7 +4,7 @@
 use crate::gemm::{Into, View, product};
 use crate::ops::{axpy_inline, dot_inline, softmax_inline};
 use crate::real::Real;
-use crate::simd::{Kernel, simd, simd_kernel};
+use crate::simd::simd;
 
 /// How the heads of one layer attend.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +52,24 @@ impl<T: Real> Attention<T> {
             let a = View::rows(&q[q0..], at.len(), self.width, qs);
             let b = View::rows(&k[k0..], n_keys, self.width, ks).t();
             product(a, b, self.scale, out, n_keys, Into::Replace);
-            simd_kernel(Finish { attention: self, at, n_keys, out });
+            simd(
+                #[inline(always)]
+                || self.finish(at, n_keys, out),
+            );
         } else {
-            simd_kernel(Scores { attention: self, h, q, at, k, n_keys, out });
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, row) in out.chunks_exact_mut(n_keys).enumerate() {
+                        let q = &q[i * qs + q0..i * qs + q0 + self.width];
+                        let (from, to) = self.visible(at[i] as usize, n_keys);
+                        for j in from..to {
+                            row[j] = dot_inline(q, &k[j * ks + k0..j * ks + k0 + self.width]) * self.scale;
+                        }
+                    }
+                    self.finish(at, n_keys, out);
+                },
+            );
         }
     }
 
@@ -97,50 +112,6 @@ impl<T: Real> Attention<T> {
                 }
             },
         );
-    }
-}
-
-/// Scores of a head, finished (see [`Attention::pattern`]).
-struct Scores<'a, T> {
-    attention: &'a Attention<T>,
-    h: usize,
-    q: &'a [T],
-    at: &'a [u32],
-    k: &'a [T],
-    n_keys: usize,
-    out: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Scores<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { attention, h, q, at, k, n_keys, out } = self;
-        let width = attention.width;
-        let (qs, ks) = (attention.heads * width, attention.kv_heads * width);
-        let (q0, k0) = (h * width, attention.kv_of(h) * width);
-        for (i, row) in out.chunks_exact_mut(n_keys).enumerate() {
-            let q = &q[i * qs + q0..i * qs + q0 + width];
-            let (from, to) = attention.visible(at[i] as usize, n_keys);
-            for j in from..to {
-                row[j] = dot_inline(q, &k[j * ks + k0..j * ks + k0 + width]) * attention.scale;
-            }
-        }
-        attention.finish(at, n_keys, out);
-    }
-}
-
-/// Soft cap, mask and softmax of scores.
-struct Finish<'a, T> {
-    attention: &'a Attention<T>,
-    at: &'a [u32],
-    n_keys: usize,
-    out: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Finish<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        self.attention.finish(self.at, self.n_keys, self.out);
     }
 }
 

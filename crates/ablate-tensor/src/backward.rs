@@ -2,7 +2,7 @@
 
 use crate::ops::{Centre, row_scale, sum_by};
 use crate::real::Real;
-use crate::simd::{Kernel, simd, simd_kernel};
+use crate::simd::simd;
 
 /// A norm at the rows where it was computed: what its gradients need beside the direction.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,19 @@ pub fn norm_scales<T: Real>(x: &[T], d: usize, centre: Centre, eps: T, scales: &
 impl<T: Real> NormAt<'_, T> {
     /// The gradient with respect to the input: writes it into `g` and adds it to `dx`.
     pub fn backward_split(&self, dout: &[T], g: &mut [T], dx: &mut [T]) {
-        simd_kernel(Split { at: self, dout, g, dx });
+        let d = self.w.len();
+        simd(
+            #[inline(always)]
+            || {
+                let rows = dout.chunks_exact(d).zip(g.chunks_exact_mut(d)).zip(dx.chunks_exact_mut(d));
+                for (i, ((dout, g), dx)) in rows.enumerate() {
+                    self.row(i, dout, g);
+                    for (x, g) in dx.iter_mut().zip(g) {
+                        *x += *g;
+                    }
+                }
+            },
+        );
     }
 
     /// The gradient with respect to the input of one row.
@@ -104,28 +116,6 @@ impl<T: Real> NormAt<'_, T> {
         );
         if let Some(db) = db {
             add_rows(dout, db);
-        }
-    }
-}
-
-/// See [`NormAt::backward_split`].
-struct Split<'a, T> {
-    at: &'a NormAt<'a, T>,
-    dout: &'a [T],
-    g: &'a mut [T],
-    dx: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Split<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let d = self.at.w.len();
-        let rows = self.dout.chunks_exact(d).zip(self.g.chunks_exact_mut(d)).zip(self.dx.chunks_exact_mut(d));
-        for (i, ((dout, g), dx)) in rows.enumerate() {
-            self.at.row(i, dout, g);
-            for (x, g) in dx.iter_mut().zip(g) {
-                *x += *g;
-            }
         }
     }
 }

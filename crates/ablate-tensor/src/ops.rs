@@ -1,7 +1,7 @@
 //! Elementwise and row-wise kernels. Rows are contiguous; every function handles any number of them.
 
 use crate::real::Real;
-use crate::simd::{Kernel, simd, simd_kernel};
+use crate::simd::simd;
 
 /// Number of partial sums in a reduction: enough to fill two 512-bit registers of `f32`.
 const LANES: usize = 32;
@@ -313,92 +313,55 @@ fn each<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
     }
 }
 
-/// The activation as a number, so that it is known when a kernel is compiled.
-const fn act_of(code: u8) -> Act {
-    match code {
-        0 => Act::GeluErf,
-        1 => Act::GeluTanh,
-        2 => Act::Silu,
-        _ => Act::Relu,
-    }
-}
-
-macro_rules! by_act {
-    ($act:expr, $kernel:ident, $($field:expr),+) => {
-        match $act {
-            Act::GeluErf => simd_kernel($kernel::<'_, T, 0>($($field),+)),
-            Act::GeluTanh => simd_kernel($kernel::<'_, T, 1>($($field),+)),
-            Act::Silu => simd_kernel($kernel::<'_, T, 2>($($field),+)),
-            Act::Relu => simd_kernel($kernel::<'_, T, 3>($($field),+)),
-        }
-    };
-}
-
-struct Activate<'a, T, const A: u8>(&'a mut [T]);
-
-impl<T: Real, const A: u8> Kernel for Activate<'_, T, A> {
-    #[inline(always)]
-    fn run(self) {
-        for x in self.0 {
-            *x = act_value(act_of(A), *x);
-        }
-    }
-}
-
-struct Gated<'a, T, const A: u8>(&'a [T], &'a mut [T]);
-
-impl<T: Real, const A: u8> Kernel for Gated<'_, T, A> {
-    #[inline(always)]
-    fn run(self) {
-        for (u, g) in self.1.iter_mut().zip(self.0) {
-            *u *= act_value(act_of(A), *g);
-        }
-    }
-}
-
-struct ActivateBack<'a, T, const A: u8>(&'a [T], &'a mut [T]);
-
-impl<T: Real, const A: u8> Kernel for ActivateBack<'_, T, A> {
-    #[inline(always)]
-    fn run(self) {
-        for (d, x) in self.1.iter_mut().zip(self.0) {
-            *d *= act_slope(act_of(A), *x);
-        }
-    }
-}
-
-struct GatedBack<'a, T, const A: u8>(&'a [T], &'a [T], &'a mut [T], &'a mut [T]);
-
-impl<T: Real, const A: u8> Kernel for GatedBack<'_, T, A> {
-    #[inline(always)]
-    fn run(self) {
-        let Self(gate, up, dout, dgate) = self;
-        for (((d, dg), g), u) in dout.iter_mut().zip(dgate).zip(gate).zip(up) {
-            *dg = *d * *u * act_slope(act_of(A), *g);
-            *d *= act_value(act_of(A), *g);
-        }
-    }
-}
-
 /// `x = act(x)`.
 pub fn activate<T: Real>(act: Act, x: &mut [T]) {
-    by_act!(act, Activate, x);
+    simd(
+        #[inline(always)]
+        || match act {
+            Act::GeluErf => each(x, |x| act_value(Act::GeluErf, x)),
+            Act::GeluTanh => each(x, |x| act_value(Act::GeluTanh, x)),
+            Act::Silu => each(x, |x| act_value(Act::Silu, x)),
+            Act::Relu => each(x, |x| act_value(Act::Relu, x)),
+        },
+    );
 }
 
 /// `up = act(gate) ⊙ up`.
 pub fn activate_gated<T: Real>(act: Act, gate: &[T], up: &mut [T]) {
-    by_act!(act, Gated, gate, up);
+    simd(
+        #[inline(always)]
+        || {
+            for (u, g) in up.iter_mut().zip(gate) {
+                *u *= act_value(act, *g);
+            }
+        },
+    );
 }
 
 /// `dx = dout · act'(x)`, in place in `dout`.
 pub fn activate_backward<T: Real>(act: Act, x: &[T], dout: &mut [T]) {
-    by_act!(act, ActivateBack, x, dout);
+    simd(
+        #[inline(always)]
+        || {
+            for (d, x) in dout.iter_mut().zip(x) {
+                *d *= act_slope(act, *x);
+            }
+        },
+    );
 }
 
 /// Backward of [`activate_gated`]: given `dout`, writes `dup = dout·act(gate)` into `dout` and
 /// `dgate = dout·up·act'(gate)` into `dgate`.
 pub fn activate_gated_backward<T: Real>(act: Act, gate: &[T], up: &[T], dout: &mut [T], dgate: &mut [T]) {
-    by_act!(act, GatedBack, gate, up, dout, dgate);
+    simd(
+        #[inline(always)]
+        || {
+            for (((d, dg), g), u) in dout.iter_mut().zip(dgate).zip(gate).zip(up) {
+                *dg = *d * *u * act_slope(act, *g);
+                *d *= act_value(act, *g);
+            }
+        },
+    );
 }
 
 /// `x = cap·tanh(x/cap)`.

@@ -114,7 +114,7 @@ pub fn compile(plan: &Plan, cfg: &Config, batch: &Batch) -> Result<Compiled> {
         let positions = resolve(&edit.positions, plan.side, batch)?;
         steps.push(Step { at, site: edit.site, positions, source: edit.source, scale: edit.scale });
     }
-    steps.sort_by(|a, b| (a.at, a.site).cmp(&(b.at, b.site)));
+    steps.sort_by_key(|s: &Step| (s.at, s.site));
     Ok(Compiled { side: plan.side, steps, freeze_norm: plan.freeze_norm })
 }
 
@@ -143,7 +143,6 @@ pub(super) fn stage_of(site: Site, cfg: &Config) -> Result<At> {
             return Err(Error::plan("logits is a reader: it has no output to replace"));
         }
         Site::Node(Node::Head { layer, head }) if head_ok(layer, head) => (layer, Stage::Z),
-        Site::Node(Node::Mlp { layer }) if layer_ok(layer) && cfg.d_mlp > 0 => (layer, Stage::Out),
         Site::ResidPre { layer } if layer <= cfg.n_layers => (layer, Stage::Pre),
         Site::ResidMid { .. } if cfg.block == Block::Parallel => {
             return Err(Error::Plan {
@@ -155,7 +154,9 @@ pub(super) fn stage_of(site: Site, cfg: &Config) -> Result<At> {
             });
         }
         Site::ResidMid { layer } | Site::AttnOut { layer } if layer_ok(layer) => (layer, Stage::Mid),
-        Site::MlpOut { layer } if layer_ok(layer) && cfg.d_mlp > 0 => (layer, Stage::Out),
+        Site::Node(Node::Mlp { layer }) | Site::MlpOut { layer } if layer_ok(layer) && cfg.d_mlp > 0 => {
+            (layer, Stage::Out)
+        }
         Site::Slot { layer, head, .. } | Site::Pattern { layer, head } if head_ok(layer, head) => {
             (layer, Stage::Attn)
         }

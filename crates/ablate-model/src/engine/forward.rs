@@ -743,7 +743,9 @@ pub(super) fn embed<T: Real>(cfg: &Config, w: &Weights<T>, token: u32, p: usize,
     w.embed.copy_row(token as usize, out);
     if cfg.embed_scale != 1.0 {
         let scale = T::of(cfg.embed_scale);
-        out.iter_mut().for_each(|x| *x *= scale);
+        for x in out.iter_mut() {
+            *x *= scale;
+        }
     }
     if let (Some(table), crate::config::PositionKind::Learned { offset }) = (&w.pos, cfg.positions) {
         for (j, x) in out.iter_mut().enumerate() {

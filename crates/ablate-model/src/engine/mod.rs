@@ -139,7 +139,7 @@ impl<'m, T: Real> Engine<'m, T> {
         }
         check_captured_keys(plan, keep)?;
         let lanes = self.fresh_lanes();
-        let blocks = lanes::chunks(&lanes, self.rows_per_chunk(self.offsets[self.batch.len()]));
+        let blocks = lanes::chunks(&lanes, Self::rows_per_chunk(self.offsets[self.batch.len()]));
         let plans = [plan];
         let ctx = self.context(sources, &plans, &[], &[]);
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
@@ -149,7 +149,7 @@ impl<'m, T: Real> Engine<'m, T> {
                     block.iter().map(|l| self.batch.rows()[l.example].clean.len()).collect();
                 let kept = Acts::new(self.cfg, keep, block[0].example, &lens);
                 let chunk = Chunk::new(&ctx, block, full).keeping(keep, kept);
-                self.finish_block(&ctx, chunk, block, judge)
+                Self::finish_block(&ctx, chunk, block, judge)
             })
             .collect::<Result<_>>()?;
         Ok(self.assemble(plan, keep, results))
@@ -185,7 +185,7 @@ impl<'m, T: Real> Engine<'m, T> {
                 let mut kept = acts.clone();
                 forward::own_layers(&mut kept, first.0, self.cfg, keep);
                 let chunk = Chunk::new(&ctx, &block, false).keeping(keep, kept);
-                self.finish_block(&ctx, chunk, &block, judge)
+                Self::finish_block(&ctx, chunk, &block, judge)
             })
             .collect::<Result<_>>()?;
         Ok(self.assemble(plan, keep, results))
@@ -212,7 +212,7 @@ impl<'m, T: Real> Engine<'m, T> {
         let ctx = self.context(sources, plans, &base.acts, &base.block_of);
         let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, plans, &self.reads);
         let total: usize = lanes.iter().map(Lane::len).sum();
-        let chunks = lanes::chunks(&lanes, self.rows_per_chunk(total));
+        let chunks = lanes::chunks(&lanes, Self::rows_per_chunk(total));
         let results: Vec<Vec<(Lane, Vec<f64>)>> = chunks
             .par_iter()
             .map(|chunk| {
@@ -307,7 +307,7 @@ impl<'m, T: Real> Engine<'m, T> {
     }
 
     /// Chunks small enough that every thread has work.
-    fn rows_per_chunk(&self, total: usize) -> usize {
+    fn rows_per_chunk(total: usize) -> usize {
         let threads = rayon::current_num_threads().max(1);
         if total >= 4 * CHUNK_ROWS * threads {
             return CHUNK_ROWS;
@@ -317,7 +317,6 @@ impl<'m, T: Real> Engine<'m, T> {
     }
 
     fn finish_block(
-        &self,
         ctx: &Context<'_, T>,
         chunk: Chunk<'_, T>,
         block: &[Lane],

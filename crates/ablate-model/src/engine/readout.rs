@@ -186,12 +186,11 @@ pub(super) fn token_logits<T: Real>(ctx: &Context<'_, T>, tokens: &[u32], normed
     out.clear();
     for &t in tokens {
         let t = t as usize;
-        let mut logit = match by_token.row(t) {
-            Some(row) => ops::dot(normed, row),
-            None => {
-                by_token.copy_row(t, &mut column);
-                ops::dot(normed, &column)
-            }
+        let mut logit = if let Some(row) = by_token.row(t) {
+            ops::dot(normed, row)
+        } else {
+            by_token.copy_row(t, &mut column);
+            ops::dot(normed, &column)
         };
         if let Some(b) = &ctx.weights.unembed.b {
             logit += b[t];

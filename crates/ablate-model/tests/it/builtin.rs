@@ -2,7 +2,7 @@
 
 use ablate_graph::{Graph, Kv, Node, Site};
 use ablate_model::builtin::{list, token_edges, truth, truth_edges};
-use ablate_model::{AnyWeights, Codec as _, DType, LoadOptions, Model};
+use ablate_model::{AnyWeights, DType, LoadOptions, Model};
 use ablate_tensor::Real;
 
 use crate::load::logits;

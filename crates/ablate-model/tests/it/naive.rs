@@ -89,7 +89,9 @@ fn attention<T: Real>(c: &Config, w: &Weights<T>, l: usize, x: &Rows, hook: Hook
                 pattern[j] = c.attn_softcap.map_or(s, |cap| cap * (s / cap).tanh()).exp();
             }
             let total: f64 = pattern.iter().sum();
-            pattern.iter_mut().for_each(|a| *a /= total);
+            for a in &mut pattern {
+                *a /= total;
+            }
             let values: Rows = (0..x.len()).map(|j| slot(Slot::V, j, part(&v[j], kv))).collect();
             hook(Site::Pattern { layer: l, head: h }, i, &mut pattern);
             let own = &mut z[h * c.d_head..(h + 1) * c.d_head];
