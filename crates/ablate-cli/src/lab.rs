@@ -150,11 +150,31 @@ impl Lab {
                 "add `corrupt` to the data, or take another --ablation",
             ));
         }
+        if ablation.name() == "mean-positional" {
+            self.doubt_groups(app);
+        }
         Ok(Edit { nodes, ablation, positions: self.positions(&args.positions)? })
     }
 
+    /// Points out groups of one row, whose positional mean is that row itself.
+    fn doubt_groups(&self, app: &App<'_>) {
+        let set = &self.mean.as_ref().unwrap_or(&self.rows).batch;
+        let mut sizes = vec![0usize; set.groups().len().max(1)];
+        for row in set.rows() {
+            sizes[row.group] += 1;
+        }
+        let (alone, all) =
+            (sizes.iter().filter(|n| **n == 1).count(), sizes.iter().filter(|n| **n > 0).count());
+        if alone > 0 {
+            app.warn(format!(
+                "{alone} of {all} groups of the mean set have one row, which is then its own mean: \
+                 take more rows, --mean-data, or --ablation mean"
+            ));
+        }
+    }
+
     /// Positions, whose names every row must have.
-    fn positions(&self, text: &str) -> Result<Positions> {
+    pub(crate) fn positions(&self, text: &str) -> Result<Positions> {
         let positions = Positions::parse(text)?;
         if let Positions::Named(names) = &positions {
             let rows = self.rows.batch.rows();

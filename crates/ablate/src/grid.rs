@@ -138,7 +138,7 @@ impl Axis {
             Self::Position(p) => match &p[i] {
                 Positions::At(at) => at[0].to_string(),
                 Positions::Named(names) => names[0].clone(),
-                other => format!("{other:?}"),
+                other => other.to_string(),
             },
         }
     }

@@ -20,10 +20,8 @@ use crate::table::{Table, number, percent};
 
 /// Compare circuits and scores: set algebra, Jaccard, rank correlation; with a model and data, what each set does alone
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ablate compare circuit.json random.json\n  ablate compare heads.json all.json\n  \
-    ablate compare circuit.json random.json --model builtin:induction --data induction.jsonl --ablation resample"
-)]
+#[command(after_help = "Examples:\n  ablate compare a.json b.json\n  ablate compare heads.json all.json\n  \
+    ablate compare a.json b.json --model builtin:induction --data data.jsonl --ablation resample")]
 pub(crate) struct CompareArgs {
     /// Circuits, scores, pruning traces or importances.json; two or more
     #[arg(required = true, num_args = 2.., value_name = "FILE")]

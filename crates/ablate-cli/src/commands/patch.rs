@@ -1,6 +1,6 @@
 //! `ablate patch`: activation patching by layer and position or head.
 
-use ablate::graph::stats;
+use ablate::graph::{Positions, stats};
 use ablate::grid::{self, Axis, Cell, Direction, GridSite};
 use ablate::report::{GridReport, GridRow};
 use ablate::{Error, Result};
@@ -17,8 +17,8 @@ use crate::table::{Table, number};
 /// Patch activations between the clean and the corrupt run, over a grid of places
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ablate patch builtin:induction induction.jsonl --site resid-pre --by layer,position\n  \
-    ablate patch builtin:induction induction.jsonl --site head-out --by layer,head --direction noise"
+    after_help = "Examples:\n  ablate patch builtin:induction data.jsonl --site resid-pre --by layer,position\n  \
+    ablate patch builtin:induction data.jsonl --site head-out --by layer,head --direction noise"
 )]
 pub(crate) struct PatchArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
@@ -31,6 +31,9 @@ pub(crate) struct PatchArgs {
     /// The grid: layer,position or layer,head
     #[arg(long, value_name = "AXES", default_value = "layer,position")]
     by: By,
+    /// The positions of the grid: indices such as 0,2, or the data's names such as S2,end; all unless given
+    #[arg(long, value_name = "POSITIONS")]
+    positions: Option<String>,
     /// denoise = clean values into the corrupt run; noise = corrupt values into the clean run
     #[arg(long, value_name = "DIRECTION", default_value = "denoise")]
     direction: Way,
@@ -70,10 +73,7 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
         ));
     }
     let config = lab.model.config();
-    let axis = match args.by {
-        By::Position => Axis::positions(&lab.rows.batch)?,
-        By::Head => Axis::Head(config.n_heads),
-    };
+    let axis = axis(&lab, args)?;
     let manifest = lab.manifest(app, None);
     if app.globals.explain {
         let plans = grid::plans(config, site, args.direction.direction(), &axis)?;
@@ -81,7 +81,7 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     }
     let by = if args.by == By::Head { "head" } else { "position" };
     let way = if args.direction == Way::Noise { "noise" } else { "denoise" };
-    let settings = json!({"name": "patch", "site": site.name(), "by": by, "direction": way});
+    let settings = json!({"name": "patch", "site": site.name(), "by": by, "direction": way, "positions": args.positions});
     let mut run = Run::start(app, manifest, Some(&settings))?;
     let mut bar = app.bar("patch");
     let mut session = run.session(&lab, &mut bar)?;
@@ -102,6 +102,25 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     run.print_head(&report.base)?;
     print(app, &report, &axis)?;
     Ok(Outcome::Done)
+}
+
+fn axis(lab: &Lab, args: &PatchArgs) -> Result<Axis> {
+    match (args.by, args.positions.as_deref()) {
+        (By::Head, None) => Ok(Axis::Head(lab.model.config().n_heads)),
+        (By::Head, Some(_)) => Err(Error::argument(
+            "--positions has no use with --by layer,head",
+            "a grid by head patches all positions: take --by layer,position, or leave --positions out",
+        )),
+        (By::Position, None) => Ok(Axis::positions(&lab.rows.batch)?),
+        (By::Position, Some(text)) => Ok(match lab.positions(text)? {
+            Positions::All => Axis::positions(&lab.rows.batch)?,
+            Positions::Last => Axis::Position(vec![Positions::Last]),
+            Positions::At(at) => Axis::Position(at.into_iter().map(|p| Positions::At(vec![p])).collect()),
+            Positions::Named(names) => {
+                Axis::Position(names.into_iter().map(|n| Positions::Named(vec![n])).collect())
+            }
+        }),
+    }
 }
 
 fn row(cell: &Cell, axis: &Axis) -> GridRow {

@@ -20,8 +20,8 @@ use crate::table::{Table, number, percent};
 /// Remove nodes one after the other while the rest keeps enough of the full model's score
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    ablate prune builtin:induction induction.jsonl --ablation mean --test-fraction 0.3 --json circuit.json\n  \
-    ablate prune builtin:induction induction.jsonl --ablation resample --order random --orders 5 --json random.json")]
+    ablate prune builtin:induction data.jsonl --ablation mean --test-fraction 0.3 --json a.json\n  \
+    ablate prune builtin:induction data.jsonl --ablation zero --order random --orders 5 --json b.json")]
 pub(crate) struct PruneArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -17,10 +17,8 @@ use crate::table::{Table, number};
 
 /// Remove nodes one after the other, the least harmful first, and measure after each
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ablate rank-curve builtin:induction induction.jsonl --ablation mean\n  \
-    ablate rank-curve builtin:induction induction.jsonl --nodes a0.*,a2.* --greedy --json curve.json"
-)]
+#[command(after_help = "Examples:\n  ablate rank-curve builtin:induction data.jsonl --ablation mean\n  \
+    ablate rank-curve builtin:induction data.jsonl --nodes a0.*,a2.* --greedy --json curve.json")]
 pub(crate) struct RankCurveArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -17,8 +17,8 @@ use crate::table::{Table, number};
 /// Measure the effect of ablating each node alone
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    ablate sweep builtin:induction induction.jsonl --ablation resample --top 5 --plot --json heads.json\n  \
-    ablate sweep builtin:induction induction.jsonl --nodes all --ablation mean --positions B1,end --json all.json")]
+    ablate sweep builtin:induction data.jsonl --ablation resample --top 5 --plot --json heads.json\n  \
+    ablate sweep builtin:induction data.jsonl --nodes all --positions B1,end --json all.json")]
 pub(crate) struct SweepArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

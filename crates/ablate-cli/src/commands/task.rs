@@ -18,7 +18,7 @@ use crate::table::Table;
 /// Make a data set of clean/corrupt pairs
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  ablate task --list\n  \
-    ablate task induction --model builtin:induction -n 60 --set corruption=no-repeat -o induction.jsonl\n  \
+    ablate task induction --model builtin:induction -n 60 --set corruption=no-repeat -o data.jsonl\n  \
     ablate task ioi --model models/gpt2 -n 100 --seed 0 -o ioi.jsonl")]
 pub(crate) struct TaskArgs {
     /// The task; see --list

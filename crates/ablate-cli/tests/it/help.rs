@@ -45,6 +45,15 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_program_explains_itself() {
+    let folder = folder();
+    let out = ablate(folder.path()).arg("--help").output().unwrap();
+    insta::assert_snapshot!(String::from_utf8(out.stdout).unwrap());
+    let out = ablate(folder.path()).args(["task", "--list"]).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8(out.stdout).unwrap());
+}
+
+#[test]
 fn every_command_has_the_flags_of_all() {
     let folder = folder();
     for command in COMMANDS {
