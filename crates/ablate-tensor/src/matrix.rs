@@ -62,13 +62,18 @@ pub struct Matrix<T> {
 }
 
 impl<T: Real> Matrix<T> {
-    /// Owned row-major `[rows, cols]`. Panics when `data` has another length (a programming error).
+    /// Owned row-major `[rows, cols]`.
+    ///
+    /// # Panics
+    /// When `data` is too short (a programming error).
     pub fn row_major(data: Vec<T>, rows: usize, cols: usize) -> Self {
         Self::view(Storage::Owned(data.into()), 0, [rows, cols], [cols, 1])
     }
 
     /// A view `[rows, cols]` into `storage`: element `(i, j)` is `offset + i·strides[0] + j·strides[1]`.
-    /// Panics when the view leaves the storage (loaders check shapes first).
+    ///
+    /// # Panics
+    /// When the view leaves the storage (loaders check shapes first).
     pub fn view(storage: Storage<T>, offset: usize, shape: [usize; 2], strides: [usize; 2]) -> Self {
         let [rows, cols] = shape;
         if rows > 0 && cols > 0 {
@@ -91,6 +96,9 @@ impl<T: Real> Matrix<T> {
     }
 
     /// The view of columns `start..start + n`.
+    ///
+    /// # Panics
+    /// When the range leaves the matrix.
     #[must_use]
     pub fn columns(&self, start: usize, n: usize) -> Self {
         assert!(start + n <= self.cols, "columns out of range");
@@ -98,6 +106,9 @@ impl<T: Real> Matrix<T> {
     }
 
     /// The view of rows `start..start + n`.
+    ///
+    /// # Panics
+    /// When the range leaves the matrix.
     #[must_use]
     pub fn row_range(&self, start: usize, n: usize) -> Self {
         assert!(start + n <= self.rows, "rows out of range");

@@ -40,14 +40,19 @@ pub trait Real:
     /// The number as `f64`.
     fn f64(self) -> f64;
     /// Square root.
+    #[must_use]
     fn root(self) -> Self;
     /// `e^self`; within 2 ulp in `f32` (a polynomial that vectorises), as exact as the platform in `f64`.
+    #[must_use]
     fn e(self) -> Self;
     /// Hyperbolic tangent.
+    #[must_use]
     fn th(self) -> Self;
     /// The error function; absolute error below 5e-7 in `f32` and 1e-15 in `f64`.
+    #[must_use]
     fn error_fn(self) -> Self;
     /// The larger of two numbers.
+    #[must_use]
     fn larger(self, other: Self) -> Self;
     /// Whether the number is neither infinite nor NaN.
     fn finite(self) -> bool;

@@ -16,7 +16,9 @@ impl Moments {
         for row in examples.chunks_exact(width.max(1)) {
             mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
         }
-        mean.iter_mut().for_each(|m| *m /= n.max(1) as f64);
+        for m in &mut mean {
+            *m /= n.max(1) as f64;
+        }
         for row in examples.chunks_exact(width.max(1)) {
             for ((s, x), m) in squares.iter_mut().zip(row).zip(&mean) {
                 *s += (x - m) * (x - m);

@@ -1,35 +1,38 @@
 //! The one forward pass. A chunk of lanes goes through the layers together; each lane joins where its plan first
 //! differs from the base run, so that the active rows are always a prefix of the chunk's rows.
 
+mod attention;
+mod mlp;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use ablate_graph::{Node, Site, Slot, Source};
-use ablate_tensor::{Attention, Centre, Into, Real, RopeTable, linear, ops};
+use ablate_graph::{Node, Site, Source};
+use ablate_tensor::{Centre, Into, Real, RopeTable, linear, ops};
 
-use super::acts::{Acts, Keep, LayerActs};
-use super::compile::{Compiled, Stage, Step};
-use super::lanes::{JoinAt, Lane, RowMap};
-use super::source::Sources;
 use crate::batch::Batch;
 use crate::config::{Activation, Block, Config, NormKind};
+use crate::engine::acts::{Acts, Keep, LayerActs};
+use crate::engine::compile::{Compiled, Stage, Step};
+use crate::engine::lanes::{JoinAt, Lane, RowMap};
+use crate::engine::source::Sources;
 use crate::error::{Error, Result};
-use crate::weights::{LayerWeights, Linear, NormWeights, Weights};
+use crate::weights::{Linear, NormWeights, Weights};
 
 /// Everything that stays the same during a run.
-pub(super) struct Context<'a, T> {
-    pub(super) cfg: &'a Config,
-    pub(super) weights: &'a Weights<T>,
-    pub(super) rope: Option<&'a RopeTable<T>>,
-    pub(super) batch: &'a Batch,
+pub(in crate::engine) struct Context<'a, T> {
+    pub(in crate::engine) cfg: &'a Config,
+    pub(in crate::engine) weights: &'a Weights<T>,
+    pub(in crate::engine) rope: Option<&'a RopeTable<T>>,
+    pub(in crate::engine) batch: &'a Batch,
     /// First batch row of each example.
-    pub(super) offsets: &'a [usize],
-    pub(super) sources: &'a Sources<T>,
-    pub(super) plans: &'a [&'a Compiled],
+    pub(in crate::engine) offsets: &'a [usize],
+    pub(in crate::engine) sources: &'a Sources<T>,
+    pub(in crate::engine) plans: &'a [&'a Compiled],
     /// Activations of the base run, one block after the other, and each example's block.
-    pub(super) base: &'a [Acts<T>],
-    pub(super) block_of: &'a [usize],
-    pub(super) reads: &'a [Vec<u32>],
+    pub(in crate::engine) base: &'a [Acts<T>],
+    pub(in crate::engine) block_of: &'a [usize],
+    pub(in crate::engine) reads: &'a [Vec<u32>],
 }
 
 /// Buffers of a chunk, `[rows, width]` each.
@@ -49,7 +52,7 @@ struct Buffers<T> {
 }
 
 /// A chunk on its way through the layers.
-pub(super) struct Chunk<'a, T> {
+pub(in crate::engine) struct Chunk<'a, T> {
     ctx: &'a Context<'a, T>,
     lanes: &'a [Lane],
     /// Rows of the current layer; the last layer keeps only read positions after keys and values.
@@ -62,7 +65,7 @@ pub(super) struct Chunk<'a, T> {
 
 impl<'a, T: Real> Chunk<'a, T> {
     /// A chunk of lanes, sorted by where they join. With `full`, every position goes through the last layer.
-    pub(super) fn new(ctx: &'a Context<'a, T>, lanes: &'a [Lane], full: bool) -> Self {
+    pub(in crate::engine) fn new(ctx: &'a Context<'a, T>, lanes: &'a [Lane], full: bool) -> Self {
         let map = RowMap::full(lanes);
         let read_map = if full { map.clone() } else { RowMap::reads(lanes, ctx.reads) };
         Self { ctx, lanes, map, read_map, keep: Keep::NONE, kept: None, b: Buffers::default() }
@@ -70,14 +73,14 @@ impl<'a, T: Real> Chunk<'a, T> {
 
     /// Keeps activations: the lanes must be whole examples in order. `kept` has the room, and layers before the lanes'
     /// join already filled.
-    pub(super) fn keeping(mut self, keep: Keep, kept: Acts<T>) -> Self {
+    pub(in crate::engine) fn keeping(mut self, keep: Keep, kept: Acts<T>) -> Self {
         self.keep = keep;
         self.kept = Some(kept);
         self
     }
 
     /// Runs all layers; returns the streams before the final norm at the rows of [`Chunk::final_rows`], and what was kept.
-    pub(super) fn run(mut self) -> Result<(Vec<T>, RowMap, Option<Acts<T>>)> {
+    pub(in crate::engine) fn run(mut self) -> Result<(Vec<T>, RowMap, Option<Acts<T>>)> {
         let (cfg, n) = (self.ctx.cfg, self.map.pos.len());
         let d = cfg.d_model;
         self.b.x = vec![T::ZERO; n * d];
@@ -227,311 +230,6 @@ impl<'a, T: Real> Chunk<'a, T> {
             }
         }
         self.b.x.truncate(self.map.pos.len() * width);
-    }
-
-    // ---------------------------------------------------------------------------------------------- attention
-
-    fn attend(&mut self, layer: usize, n_pre: usize, w: &LayerWeights<T>) -> Result<()> {
-        let cfg = self.ctx.cfg;
-        let (d, zw, kvw) = (cfg.d_model, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
-        let rows = self.map.starts[n_pre];
-        self.keep_rows(n_pre, d, |b| &b.x, |a| &mut Arc::make_mut(&mut a.layers[layer]).pre, Keep::PRE);
-        resize(&mut self.b.h, rows * d);
-        self.norm(layer, n_pre, w.norm1.as_ref(), 1, |b| &b.x[..rows * d])?;
-        resize(&mut self.b.k, rows * kvw);
-        resize(&mut self.b.v, rows * kvw);
-        project(&self.b.h, &w.k, &mut self.b.k);
-        project(&self.b.h, &w.v, &mut self.b.v);
-        head_norm(cfg, w.k_norm.as_ref(), &mut self.b.k);
-        self.keep_rows(n_pre, kvw, |b| &b.k, |a| &mut Arc::make_mut(&mut a.layers[layer]).k, Keep::KV);
-        self.keep_rows(n_pre, kvw, |b| &b.v, |a| &mut Arc::make_mut(&mut a.layers[layer]).v, Keep::KV);
-        let all = self.map.clone();
-        if layer + 1 == cfg.n_layers {
-            self.compact(n_pre);
-        }
-        let rows = self.map.starts[n_pre];
-        resize(&mut self.b.q, rows * zw);
-        self.b.h.truncate(rows * d);
-        project(&self.b.h, &w.q, &mut self.b.q);
-        head_norm(cfg, w.q_norm.as_ref(), &mut self.b.q);
-        self.edit_rows(
-            layer,
-            Stage::Attn,
-            0..n_pre,
-            |site| match site {
-                Site::Slot { head, slot: Slot::Q, .. } => Some((head * cfg.d_head, zw)),
-                _ => None,
-            },
-            |b| &mut b.q,
-        )?;
-        self.keep_rows(n_pre, zw, |b| &b.q, |a| &mut Arc::make_mut(&mut a.layers[layer]).q, Keep::Q);
-        resize(&mut self.b.z, self.map.starts[n_pre] * zw);
-        for i in 0..n_pre {
-            self.attend_lane(layer, i, &all)?;
-        }
-        Ok(())
-    }
-
-    /// Attention of one lane: keys and values of positions before its start come from the base run.
-    fn attend_lane(&mut self, layer: usize, i: usize, all: &RowMap) -> Result<()> {
-        let ctx = self.ctx;
-        let cfg = ctx.cfg;
-        let (zw, kvw, dh) = (cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head, cfg.d_head);
-        let lane = self.lanes[i];
-        let n_keys = lane.end;
-        let own = all.rows(i);
-        let mut k = Vec::with_capacity(n_keys * kvw);
-        let mut v = Vec::with_capacity(n_keys * kvw);
-        if lane.start > 0 {
-            let (acts, local) = ctx.base_of(lane.example);
-            let prefix = acts.row(local, 0) * kvw..acts.row(local, lane.start) * kvw;
-            let layer_acts = &acts.layers[layer];
-            let missing = || Error::plan("internal: the base run kept no keys and values");
-            k.extend_from_slice(layer_acts.k.get(prefix.clone()).ok_or_else(missing)?);
-            v.extend_from_slice(layer_acts.v.get(prefix).ok_or_else(missing)?);
-        }
-        k.extend_from_slice(&self.b.k[own.start * kvw..own.end * kvw]);
-        v.extend_from_slice(&self.b.v[own.start * kvw..own.end * kvw]);
-        let steps = ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at((layer, Stage::Attn)));
-        let mut kv_heads = cfg.n_kv_heads;
-        if cfg.grouped() && steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }))
-        {
-            k = spread(cfg, &k);
-            v = spread(cfg, &v);
-            kv_heads = cfg.n_heads;
-        }
-        for step in steps {
-            let (buffer, head) = match step.site {
-                Site::Slot { head, slot: Slot::K, .. } => (&mut k, head),
-                Site::Slot { head, slot: Slot::V, .. } => (&mut v, head),
-                _ => continue,
-            };
-            for p in lane.start..lane.end {
-                if step.hits(lane.example, p) {
-                    let start = (p * kv_heads + head) * dh;
-                    put(ctx, step, lane.example, p, &mut buffer[start..start + dh])?;
-                }
-            }
-        }
-        let rows = self.map.rows(i);
-        if let Some(rope) = ctx.rope {
-            for (p, row) in k.chunks_exact_mut(kv_heads * dh).enumerate() {
-                rope.rotate(row, dh, p, false);
-            }
-            for r in rows.clone() {
-                rope.rotate(&mut self.b.q[r * zw..(r + 1) * zw], dh, self.map.pos[r] as usize, false);
-            }
-        }
-        let attention = Attention {
-            heads: cfg.n_heads,
-            kv_heads,
-            width: dh,
-            scale: T::of(cfg.attn_scale),
-            softcap: cfg.attn_softcap.map(T::of),
-            window: cfg.windows[layer],
-            causal: cfg.causal,
-        };
-        let at = &self.map.pos[rows.clone()];
-        let mut pattern = vec![T::ZERO; at.len() * n_keys];
-        let (q, z) =
-            (&self.b.q[rows.start * zw..rows.end * zw], &mut self.b.z[rows.start * zw..rows.end * zw]);
-        for head in 0..cfg.n_heads {
-            attention.pattern(head, q, at, &k, n_keys, &mut pattern);
-            for step in steps.iter().filter(|s| matches!(s.site, Site::Pattern { head: h, .. } if h == head))
-            {
-                for (row, &p) in pattern.chunks_exact_mut(n_keys).zip(at) {
-                    if step.hits(lane.example, p as usize) {
-                        put(ctx, step, lane.example, p as usize, row)?;
-                    }
-                }
-            }
-            attention.mix(head, &pattern, &v, n_keys, z);
-            if self.keep.has(Keep::PATTERN)
-                && let Some(kept) = &mut self.kept
-            {
-                let local = lane.example - kept.first;
-                let len = kept.offsets[local + 1] - kept.offsets[local];
-                let start = kept.pattern_offsets[local] + head * len * len;
-                let out = &mut Arc::make_mut(&mut kept.layers[layer]).pattern[start..start + len * len];
-                for (row, &p) in pattern.chunks_exact(n_keys).zip(at) {
-                    out[p as usize * len..p as usize * len + n_keys].copy_from_slice(row);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Head outputs → attention addend → the stream after attention, in `mid`.
-    fn attention_out(&mut self, layer: usize, n: usize, w: &LayerWeights<T>) -> Result<()> {
-        let cfg = self.ctx.cfg;
-        let (d, dh, zw) = (cfg.d_model, cfg.d_head, cfg.n_heads * cfg.d_head);
-        let rows = self.map.starts[n];
-        if n > 0 {
-            self.edit_rows(
-                layer,
-                Stage::Z,
-                0..n,
-                |site| match site {
-                    Site::Node(Node::Head { head, .. }) => Some((head * dh, zw)),
-                    _ => None,
-                },
-                |b| &mut b.z,
-            )?;
-            self.keep_rows(n, zw, |b| &b.z, |a| &mut Arc::make_mut(&mut a.layers[layer]).z, Keep::Z);
-        }
-        let total = self.map.pos.len();
-        resize(&mut self.b.mid, total * d);
-        if n == 0 {
-            return Ok(());
-        }
-        let out = &mut self.b.mid[..rows * d];
-        project(&self.b.z[..rows * zw], &w.o, out);
-        if let Some(post) = &w.post_attn {
-            let mut normed = vec![T::ZERO; rows * d];
-            ops::norm(out, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
-            out.copy_from_slice(&normed);
-        }
-        self.edit_rows(
-            layer,
-            Stage::Mid,
-            0..n,
-            |site| matches!(site, Site::AttnOut { .. }).then_some((0, d)),
-            |b| &mut b.mid,
-        )?;
-        self.keep_rows(
-            n,
-            d,
-            |b| &b.mid,
-            |a| &mut Arc::make_mut(&mut a.layers[layer]).attn_out,
-            Keep::ATTN_OUT,
-        );
-        ops::add(&self.b.x[..rows * d], &mut self.b.mid[..rows * d]);
-        self.edit_rows(
-            layer,
-            Stage::Mid,
-            0..n,
-            |site| matches!(site, Site::ResidMid { .. }).then_some((0, d)),
-            |b| &mut b.mid,
-        )?;
-        self.keep_rows(n, d, |b| &b.mid, |a| &mut Arc::make_mut(&mut a.layers[layer]).mid, Keep::MID);
-        Ok(())
-    }
-
-    // ---------------------------------------------------------------------------------------------- MLP
-
-    fn mlp(
-        &mut self,
-        layer: usize,
-        n: usize,
-        w: &LayerWeights<T>,
-        mlp: &crate::weights::MlpWeights<T>,
-    ) -> Result<()> {
-        let cfg = self.ctx.cfg;
-        let (d, dm) = (cfg.d_model, cfg.d_mlp);
-        let total = self.map.pos.len();
-        resize(&mut self.b.m, total * d);
-        let rows = self.map.starts[n];
-        if n == 0 {
-            return Ok(());
-        }
-        resize(&mut self.b.h, rows * d);
-        if cfg.block == Block::Parallel {
-            self.norm(layer, n, w.norm2.as_ref(), 2, |b| &b.x[..rows * d])?;
-        } else {
-            self.norm(layer, n, w.norm2.as_ref(), 2, |b| &b.mid[..rows * d])?;
-        }
-        resize(&mut self.b.up, rows * dm);
-        project(&self.b.h, &mlp.up, &mut self.b.up);
-        let act = activation(cfg.act);
-        if let Some(gate) = &mlp.gate {
-            resize(&mut self.b.gate, rows * dm);
-            project(&self.b.h, gate, &mut self.b.gate);
-            self.keep_hidden(layer, n, true);
-            ops::activate_gated(act, &self.b.gate, &mut self.b.up);
-        } else {
-            self.keep_hidden(layer, n, false);
-            ops::activate(act, &mut self.b.up);
-        }
-        self.edit_rows(
-            layer,
-            Stage::Mlp,
-            0..n,
-            |site| match site {
-                Site::Neuron { neuron, .. } => Some((neuron, dm)),
-                _ => None,
-            },
-            |b| &mut b.up,
-        )?;
-        self.keep_rows(n, dm, |b| &b.up, |a| &mut Arc::make_mut(&mut a.layers[layer]).neurons, Keep::NEURONS);
-        linear(&self.b.up, &mlp.down.w, &mut self.b.m[..rows * d], Into::Replace);
-        Ok(())
-    }
-
-    /// Keeps the hidden layer before the activation function.
-    fn keep_hidden(&mut self, layer: usize, n: usize, gated: bool) {
-        if !self.keep.has(Keep::HIDDEN) {
-            return;
-        }
-        let dm = self.ctx.cfg.d_mlp;
-        self.keep_rows(n, dm, |b| &b.up, |a| &mut Arc::make_mut(&mut a.layers[layer]).up, Keep::HIDDEN);
-        if gated {
-            let room = |a: &mut Acts<T>| {
-                let rows = a.offsets[a.len()];
-                Arc::make_mut(&mut a.layers[layer]).gate.resize(rows * dm, T::ZERO);
-            };
-            self.kept.iter_mut().for_each(room);
-            self.keep_rows(
-                n,
-                dm,
-                |b| &b.gate,
-                |a| &mut Arc::make_mut(&mut a.layers[layer]).gate,
-                Keep::HIDDEN,
-            );
-        }
-    }
-
-    /// MLP addend → the stream after the layer, in `x`.
-    fn mlp_out(&mut self, layer: usize, n: usize, w: &LayerWeights<T>) -> Result<()> {
-        let cfg = self.ctx.cfg;
-        let d = cfg.d_model;
-        let rows = self.map.starts[n];
-        if let Some(mlp) = &w.mlp {
-            self.edit_rows(
-                layer,
-                Stage::Out,
-                0..n,
-                |site| matches!(site, Site::Node(Node::Mlp { .. })).then_some((0, d)),
-                |b| &mut b.m,
-            )?;
-            self.keep_rows(n, d, |b| &b.m, |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp, Keep::MLP);
-            let m = &mut self.b.m[..rows * d];
-            if let Some(bias) = &mlp.down.b {
-                ops::add_bias(bias, m);
-            }
-            if let Some(post) = &w.post_mlp {
-                let mut normed = vec![T::ZERO; rows * d];
-                ops::norm(m, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
-                m.copy_from_slice(&normed);
-            }
-            self.edit_rows(
-                layer,
-                Stage::Out,
-                0..n,
-                |site| matches!(site, Site::MlpOut { .. }).then_some((0, d)),
-                |b| &mut b.m,
-            )?;
-            self.keep_rows(
-                n,
-                d,
-                |b| &b.m,
-                |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp_out,
-                Keep::MLP_OUT,
-            );
-            ops::add(&self.b.m[..rows * d], &mut self.b.mid[..rows * d]);
-        }
-        let x = &mut self.b.x;
-        x[..rows * d].copy_from_slice(&self.b.mid[..rows * d]);
-        Ok(())
     }
 
     /// The final stream: lanes that run no layer join, edits of the stream before the final norm act.
@@ -702,7 +400,7 @@ impl<'a, T> Context<'a, T> {
 }
 
 /// Number of numbers that `site` holds at one position.
-pub(super) fn site_width(cfg: &Config, site: Site) -> usize {
+pub(in crate::engine) fn site_width(cfg: &Config, site: Site) -> usize {
     match site {
         Site::Node(Node::Head { .. }) | Site::Slot { .. } => cfg.d_head,
         Site::Neuron { .. } => 1,
@@ -726,7 +424,7 @@ fn put<T: Real>(ctx: &Context<'_, T>, step: &Step, example: usize, p: usize, out
     Ok(())
 }
 
-pub(super) fn side_tokens<'a, T>(ctx: &Context<'a, T>, lane: &Lane) -> Result<&'a [u32]> {
+pub(in crate::engine) fn side_tokens<'a, T>(ctx: &Context<'a, T>, lane: &Lane) -> Result<&'a [u32]> {
     let row = &ctx.batch.rows()[lane.example];
     match ctx.plans.get(lane.plan).map(|p| p.side).unwrap_or_default() {
         ablate_graph::Side::Clean => Ok(&row.clean),
@@ -739,7 +437,7 @@ pub(super) fn side_tokens<'a, T>(ctx: &Context<'a, T>, lane: &Lane) -> Result<&'
 }
 
 /// Token plus position embedding of one token.
-pub(super) fn embed<T: Real>(cfg: &Config, w: &Weights<T>, token: u32, p: usize, out: &mut [T]) {
+pub(in crate::engine) fn embed<T: Real>(cfg: &Config, w: &Weights<T>, token: u32, p: usize, out: &mut [T]) {
     w.embed.copy_row(token as usize, out);
     if cfg.embed_scale != 1.0 {
         let scale = T::of(cfg.embed_scale);
@@ -755,14 +453,14 @@ pub(super) fn embed<T: Real>(cfg: &Config, w: &Weights<T>, token: u32, p: usize,
 }
 
 /// `out = x · w + b`.
-pub(super) fn project<T: Real>(x: &[T], map: &Linear<T>, out: &mut [T]) {
+pub(in crate::engine) fn project<T: Real>(x: &[T], map: &Linear<T>, out: &mut [T]) {
     linear(x, &map.w, out, Into::Replace);
     if let Some(b) = &map.b {
         ops::add_bias(b, out);
     }
 }
 
-pub(super) fn head_norm<T: Real>(cfg: &Config, w: Option<&NormWeights<T>>, x: &mut Vec<T>) {
+pub(in crate::engine) fn head_norm<T: Real>(cfg: &Config, w: Option<&NormWeights<T>>, x: &mut Vec<T>) {
     if let Some(w) = w {
         let mut out = vec![T::ZERO; x.len()];
         ops::norm(x, &w.w, w.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut out, None);
@@ -770,30 +468,17 @@ pub(super) fn head_norm<T: Real>(cfg: &Config, w: Option<&NormWeights<T>>, x: &m
     }
 }
 
-pub(super) fn centre(cfg: &Config) -> Centre {
+pub(in crate::engine) fn centre(cfg: &Config) -> Centre {
     if cfg.norm == NormKind::Layer { Centre::Mean } else { Centre::None }
 }
 
-pub(super) fn activation(act: Activation) -> ops::Act {
+pub(in crate::engine) fn activation(act: Activation) -> ops::Act {
     match act {
         Activation::GeluErf => ops::Act::GeluErf,
         Activation::GeluTanh => ops::Act::GeluTanh,
         Activation::Silu => ops::Act::Silu,
         Activation::Relu => ops::Act::Relu,
     }
-}
-
-/// Keys or values of grouped heads, one copy for each query head.
-fn spread<T: Real>(cfg: &Config, x: &[T]) -> Vec<T> {
-    let dh = cfg.d_head;
-    let mut out = Vec::with_capacity(x.len() / cfg.n_kv_heads * cfg.n_heads);
-    for row in x.chunks_exact(cfg.n_kv_heads * dh) {
-        for h in 0..cfg.n_heads {
-            let kv = cfg.kv_of(h);
-            out.extend_from_slice(&row[kv * dh..(kv + 1) * dh]);
-        }
-    }
-    out
 }
 
 fn resize<T: Real>(v: &mut Vec<T>, n: usize) {
@@ -822,7 +507,7 @@ fn copy_row<T: Real>(
 
 /// Makes the kept activations from layer `first` on this run's own: that layer's are copied (a lane may join in its
 /// middle), those after it are new.
-pub(super) fn own_layers<T: Real>(acts: &mut Acts<T>, first: usize, cfg: &Config, keep: Keep) {
+pub(in crate::engine) fn own_layers<T: Real>(acts: &mut Acts<T>, first: usize, cfg: &Config, keep: Keep) {
     let (rows, patterns) = (acts.offsets[acts.len()], acts.pattern_offsets[acts.len()]);
     for (l, layer) in acts.layers.iter_mut().enumerate().skip(first) {
         let own = if l == first { (**layer).clone() } else { LayerActs::new(cfg, keep, rows, patterns) };

@@ -1,0 +1,234 @@
+//! Attention of a chunk: queries, keys and values, patterns, head outputs, and the stream after attention.
+
+use std::sync::Arc;
+
+use ablate_graph::{Node, Site, Slot};
+use ablate_tensor::{Attention, Real, ops};
+
+use super::{Chunk, centre, head_norm, project, put, resize};
+use crate::config::Config;
+use crate::engine::acts::Keep;
+use crate::engine::compile::Stage;
+use crate::engine::lanes::RowMap;
+use crate::error::{Error, Result};
+use crate::weights::LayerWeights;
+
+impl<T: Real> Chunk<'_, T> {
+    pub(super) fn attend(&mut self, layer: usize, n_pre: usize, w: &LayerWeights<T>) -> Result<()> {
+        let cfg = self.ctx.cfg;
+        let (d, zw, kvw) = (cfg.d_model, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
+        let rows = self.map.starts[n_pre];
+        self.keep_rows(n_pre, d, |b| &b.x, |a| &mut Arc::make_mut(&mut a.layers[layer]).pre, Keep::PRE);
+        resize(&mut self.b.h, rows * d);
+        self.norm(layer, n_pre, w.norm1.as_ref(), 1, |b| &b.x[..rows * d])?;
+        resize(&mut self.b.k, rows * kvw);
+        resize(&mut self.b.v, rows * kvw);
+        project(&self.b.h, &w.k, &mut self.b.k);
+        project(&self.b.h, &w.v, &mut self.b.v);
+        head_norm(cfg, w.k_norm.as_ref(), &mut self.b.k);
+        self.keep_rows(n_pre, kvw, |b| &b.k, |a| &mut Arc::make_mut(&mut a.layers[layer]).k, Keep::KV);
+        self.keep_rows(n_pre, kvw, |b| &b.v, |a| &mut Arc::make_mut(&mut a.layers[layer]).v, Keep::KV);
+        let all = self.map.clone();
+        if layer + 1 == cfg.n_layers {
+            self.compact(n_pre);
+        }
+        let rows = self.map.starts[n_pre];
+        resize(&mut self.b.q, rows * zw);
+        self.b.h.truncate(rows * d);
+        project(&self.b.h, &w.q, &mut self.b.q);
+        head_norm(cfg, w.q_norm.as_ref(), &mut self.b.q);
+        self.edit_rows(
+            layer,
+            Stage::Attn,
+            0..n_pre,
+            |site| match site {
+                Site::Slot { head, slot: Slot::Q, .. } => Some((head * cfg.d_head, zw)),
+                _ => None,
+            },
+            |b| &mut b.q,
+        )?;
+        self.keep_rows(n_pre, zw, |b| &b.q, |a| &mut Arc::make_mut(&mut a.layers[layer]).q, Keep::Q);
+        resize(&mut self.b.z, self.map.starts[n_pre] * zw);
+        for i in 0..n_pre {
+            self.attend_lane(layer, i, &all)?;
+        }
+        Ok(())
+    }
+
+    /// Keys and values of one lane, edited, before rotary embedding, and the number of heads they are laid out for:
+    /// positions before the lane's start come from the base run.
+    fn keys_and_values(&self, layer: usize, i: usize, all: &RowMap) -> Result<(Vec<T>, Vec<T>, usize)> {
+        let ctx = self.ctx;
+        let cfg = ctx.cfg;
+        let (kvw, dh) = (cfg.n_kv_heads * cfg.d_head, cfg.d_head);
+        let lane = self.lanes[i];
+        let n_keys = lane.end;
+        let own = all.rows(i);
+        let mut k = Vec::with_capacity(n_keys * kvw);
+        let mut v = Vec::with_capacity(n_keys * kvw);
+        if lane.start > 0 {
+            let (acts, local) = ctx.base_of(lane.example);
+            let prefix = acts.row(local, 0) * kvw..acts.row(local, lane.start) * kvw;
+            let layer_acts = &acts.layers[layer];
+            let missing = || Error::plan("internal: the base run kept no keys and values");
+            k.extend_from_slice(layer_acts.k.get(prefix.clone()).ok_or_else(missing)?);
+            v.extend_from_slice(layer_acts.v.get(prefix).ok_or_else(missing)?);
+        }
+        k.extend_from_slice(&self.b.k[own.start * kvw..own.end * kvw]);
+        v.extend_from_slice(&self.b.v[own.start * kvw..own.end * kvw]);
+        let steps = ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at((layer, Stage::Attn)));
+        let mut kv_heads = cfg.n_kv_heads;
+        if cfg.grouped() && steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }))
+        {
+            k = spread(cfg, &k);
+            v = spread(cfg, &v);
+            kv_heads = cfg.n_heads;
+        }
+        for step in steps {
+            let (buffer, head) = match step.site {
+                Site::Slot { head, slot: Slot::K, .. } => (&mut k, head),
+                Site::Slot { head, slot: Slot::V, .. } => (&mut v, head),
+                _ => continue,
+            };
+            for p in lane.start..lane.end {
+                if step.hits(lane.example, p) {
+                    let start = (p * kv_heads + head) * dh;
+                    put(ctx, step, lane.example, p, &mut buffer[start..start + dh])?;
+                }
+            }
+        }
+        Ok((k, v, kv_heads))
+    }
+
+    /// Keeps the pattern of one head of a lane, when asked for.
+    fn keep_pattern(&mut self, layer: usize, head: usize, i: usize, pattern: &[T]) {
+        let lane = self.lanes[i];
+        if !self.keep.has(Keep::PATTERN) {
+            return;
+        }
+        let Some(kept) = &mut self.kept else { return };
+        let local = lane.example - kept.first;
+        let len = kept.offsets[local + 1] - kept.offsets[local];
+        let start = kept.pattern_offsets[local] + head * len * len;
+        let out = &mut Arc::make_mut(&mut kept.layers[layer]).pattern[start..start + len * len];
+        for (row, &p) in pattern.chunks_exact(lane.end).zip(&self.map.pos[self.map.rows(i)]) {
+            out[p as usize * len..p as usize * len + lane.end].copy_from_slice(row);
+        }
+    }
+
+    /// Attention of one lane.
+    fn attend_lane(&mut self, layer: usize, i: usize, all: &RowMap) -> Result<()> {
+        let ctx = self.ctx;
+        let cfg = ctx.cfg;
+        let (zw, dh) = (cfg.n_heads * cfg.d_head, cfg.d_head);
+        let lane = self.lanes[i];
+        let n_keys = lane.end;
+        let (mut k, v, kv_heads) = self.keys_and_values(layer, i, all)?;
+        let steps = ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at((layer, Stage::Attn)));
+        let rows = self.map.rows(i);
+        if let Some(rope) = ctx.rope {
+            for (p, row) in k.chunks_exact_mut(kv_heads * dh).enumerate() {
+                rope.rotate(row, dh, p, false);
+            }
+            for r in rows.clone() {
+                rope.rotate(&mut self.b.q[r * zw..(r + 1) * zw], dh, self.map.pos[r] as usize, false);
+            }
+        }
+        let attention = Attention {
+            heads: cfg.n_heads,
+            kv_heads,
+            width: dh,
+            scale: T::of(cfg.attn_scale),
+            softcap: cfg.attn_softcap.map(T::of),
+            window: cfg.windows[layer],
+            causal: cfg.causal,
+        };
+        let at = self.map.pos[rows.clone()].to_vec();
+        let mut pattern = vec![T::ZERO; at.len() * n_keys];
+        for head in 0..cfg.n_heads {
+            let q = &self.b.q[rows.start * zw..rows.end * zw];
+            attention.pattern(head, q, &at, &k, n_keys, &mut pattern);
+            for step in steps.iter().filter(|s| matches!(s.site, Site::Pattern { head: h, .. } if h == head))
+            {
+                for (row, &p) in pattern.chunks_exact_mut(n_keys).zip(&at) {
+                    if step.hits(lane.example, p as usize) {
+                        put(ctx, step, lane.example, p as usize, row)?;
+                    }
+                }
+            }
+            let z = &mut self.b.z[rows.start * zw..rows.end * zw];
+            attention.mix(head, &pattern, &v, n_keys, z);
+            self.keep_pattern(layer, head, i, &pattern);
+        }
+        Ok(())
+    }
+
+    /// Head outputs → attention addend → the stream after attention, in `mid`.
+    pub(super) fn attention_out(&mut self, layer: usize, n: usize, w: &LayerWeights<T>) -> Result<()> {
+        let cfg = self.ctx.cfg;
+        let (d, dh, zw) = (cfg.d_model, cfg.d_head, cfg.n_heads * cfg.d_head);
+        let rows = self.map.starts[n];
+        if n > 0 {
+            self.edit_rows(
+                layer,
+                Stage::Z,
+                0..n,
+                |site| match site {
+                    Site::Node(Node::Head { head, .. }) => Some((head * dh, zw)),
+                    _ => None,
+                },
+                |b| &mut b.z,
+            )?;
+            self.keep_rows(n, zw, |b| &b.z, |a| &mut Arc::make_mut(&mut a.layers[layer]).z, Keep::Z);
+        }
+        let total = self.map.pos.len();
+        resize(&mut self.b.mid, total * d);
+        if n == 0 {
+            return Ok(());
+        }
+        let out = &mut self.b.mid[..rows * d];
+        project(&self.b.z[..rows * zw], &w.o, out);
+        if let Some(post) = &w.post_attn {
+            let mut normed = vec![T::ZERO; rows * d];
+            ops::norm(out, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
+            out.copy_from_slice(&normed);
+        }
+        self.edit_rows(
+            layer,
+            Stage::Mid,
+            0..n,
+            |site| matches!(site, Site::AttnOut { .. }).then_some((0, d)),
+            |b| &mut b.mid,
+        )?;
+        self.keep_rows(
+            n,
+            d,
+            |b| &b.mid,
+            |a| &mut Arc::make_mut(&mut a.layers[layer]).attn_out,
+            Keep::ATTN_OUT,
+        );
+        ops::add(&self.b.x[..rows * d], &mut self.b.mid[..rows * d]);
+        self.edit_rows(
+            layer,
+            Stage::Mid,
+            0..n,
+            |site| matches!(site, Site::ResidMid { .. }).then_some((0, d)),
+            |b| &mut b.mid,
+        )?;
+        self.keep_rows(n, d, |b| &b.mid, |a| &mut Arc::make_mut(&mut a.layers[layer]).mid, Keep::MID);
+        Ok(())
+    }
+}
+
+/// Keys or values of grouped heads, one copy for each query head.
+fn spread<T: Real>(cfg: &Config, x: &[T]) -> Vec<T> {
+    let dh = cfg.d_head;
+    let mut out = Vec::with_capacity(x.len() / cfg.n_kv_heads * cfg.n_heads);
+    for row in x.chunks_exact(cfg.n_kv_heads * dh) {
+        for h in 0..cfg.n_heads {
+            let kv = cfg.kv_of(h);
+            out.extend_from_slice(&row[kv * dh..(kv + 1) * dh]);
+        }
+    }
+    out
+}
