@@ -85,8 +85,14 @@ pub(crate) fn parameters(model: &Model) -> u64 {
     let mlp = if gated { 3 } else { 2 } * config.d_mlp;
     let unembed = if tied && config.d_vocab == config.d_vocab_out { 0 } else { config.d_vocab_out };
     let positions = match model.weights() {
-        AnyWeights::F32(w) => w.pos.as_ref().map_or(0, |p| p.rows()),
-        AnyWeights::F64(w) => w.pos.as_ref().map_or(0, |p| p.rows()),
+        AnyWeights::F32(w) => match &w.pos {
+            Some(table) => table.rows(),
+            None => 0,
+        },
+        AnyWeights::F64(w) => match &w.pos {
+            Some(table) => table.rows(),
+            None => 0,
+        },
     };
     ((config.n_layers * (attention + mlp) + config.d_vocab + unembed + positions) * config.d_model) as u64
 }

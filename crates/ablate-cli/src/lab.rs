@@ -48,7 +48,7 @@ impl Rows {
         let batch = dataset.batch(model.codec(), limits)?;
         stamp.rows = dataset.len();
         stamp.hash = dataset.hash();
-        stamp.task = dataset.header.task.clone();
+        stamp.task.clone_from(&dataset.header.task);
         Ok(Self { dataset, batch, stamp })
     }
 

@@ -75,6 +75,7 @@ impl Printer {
     }
 
     /// A result file on standard output.
+    #[expect(clippy::unused_self, reason = "all output goes through the printer")]
     pub(crate) fn json(&self, text: &str) -> Result<()> {
         write_out(text)
     }

@@ -36,9 +36,9 @@ fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (i, part) in line.split('"').enumerate() {
         if i % 2 == 1 {
-            words.push(part.into())
+            words.push(part.into());
         } else {
-            words.extend(part.split_whitespace().map(Into::into))
+            words.extend(part.split_whitespace().map(Into::into));
         }
     }
     words

@@ -79,7 +79,7 @@ fn parameters_of_every_kind() {
             for (part, gradient) in gradients.parts_mut().into_iter().enumerate() {
                 let tries = if gradient.len() < 40 { 3 } else { 6 };
                 for _ in 0..tries {
-                    let at = ((pick.next() + 1.0) / 2.0 * gradient.len() as f64) as usize % gradient.len();
+                    let at = (pick.next().abs() * gradient.len() as f64) as usize % gradient.len();
                     let value = |step: f64| {
                         let w = nudged(kind, seed, part, at, step);
                         run(kind, &w, &batch, judge, plan, None)
