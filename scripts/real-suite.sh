@@ -12,7 +12,5 @@ ablate=target/release/ablate
 "$ablate" inspect "$model"
 "$ablate" predict "$model" "When Mary and John went to the store, John gave a drink to" --top 3
 "$ablate" task ioi --model "$model" -n 24 --seed 0 -o "$out/ioi.jsonl"
-for ablation in zero mean-positional resample; do
-    "$ablate" sweep "$model" "$out/ioi.jsonl" --nodes heads --ablation "$ablation" --top 5 --json "$out/$ablation.json"
-done
-"$ablate" compare "$out/zero.json" "$out/resample.json"
+"$ablate" sweep "$model" "$out/ioi.jsonl" --nodes 'a{16,17,20,23}.*' --ablation zero --top 5
+"$ablate" sweep "$model" "$out/ioi.jsonl" --nodes 'a{16,17,20,23}.*' --ablation resample --top 5
