@@ -1,3 +1,4 @@
 //! Developer tasks as functions, so that tests run them too.
 
+pub mod bench;
 pub mod tidy;

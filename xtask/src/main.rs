@@ -1,14 +1,15 @@
-//! Developer tasks: `cargo xtask tidy`.
+//! Developer tasks: `cargo xtask tidy`, `cargo xtask bench`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use xtask::tidy;
+use xtask::{bench, tidy};
 
 fn main() -> anyhow::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    match std::env::args().nth(1).as_deref() {
-        Some("tidy") => {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.split_first().map(|(name, rest)| (name.as_str(), rest)) {
+        Some(("tidy", [])) => {
             let found = tidy::check(&root)?;
             for problem in &found {
                 say(problem);
@@ -16,7 +17,8 @@ fn main() -> anyhow::Result<ExitCode> {
             say(&format!("tidy: {} problems", found.len()));
             Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        _ => anyhow::bail!("usage: cargo xtask tidy"),
+        Some(("bench", rest)) => bench::run(rest, &root, say).map(|()| ExitCode::SUCCESS),
+        _ => anyhow::bail!("usage: cargo xtask tidy | cargo xtask bench …"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::plan::{Edit, Plan, Positions, Side, Site, Source};
+use crate::plan::{Cut, Edit, Plan, Positions, Side, Site, Source};
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,11 +42,26 @@ impl fmt::Display for Edit {
     }
 }
 
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.edges.len() == 1 { "" } else { "s" };
+        write!(f, "{} of {} edge{plural} ", self.edges.len(), self.graph.n_edges())?;
+        write!(f, "at {} = ", self.positions)?;
+        if self.scale != 1.0 {
+            write!(f, "{} × ", self.scale)?;
+        }
+        let names: Vec<String> = self.edges.iter().take(4).map(|e| self.graph.edge(e).to_string()).collect();
+        let more = if self.edges.len() > 4 { ", …" } else { "" };
+        write!(f, "{}: {}{more}", self.source, names.join(", "))
+    }
+}
+
 /// Every edit on its own line, in the order of the plan.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.heading())?;
-        self.edits.iter().try_for_each(|edit| writeln!(f, "  {edit}"))
+        self.edits.iter().try_for_each(|edit| writeln!(f, "  {edit}"))?;
+        self.cuts.iter().try_for_each(|cut| writeln!(f, "  {cut}"))
     }
 }
 
@@ -67,12 +82,15 @@ impl Plan {
             let line = format!("  {} {kind}{plural} {to}: {}\n", sites.len(), first_few(&sites));
             text.push_str(&line);
         }
+        for cut in &self.cuts {
+            text.push_str(&format!("  {cut}\n"));
+        }
         text
     }
 
     fn heading(&self) -> String {
         let norms = if self.freeze_norm { "norms frozen" } else { "norms recomputed" };
-        let edits = match self.edits.len() {
+        let edits = match self.edits.len() + self.cuts.len() {
             0 => "no edits: the plain forward pass".to_string(),
             1 => "1 edit".to_string(),
             n => format!("{n} edits"),

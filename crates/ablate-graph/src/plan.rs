@@ -2,7 +2,9 @@
 //!
 //! An empty plan is the plain forward pass. Everything that changes a run is in its plan.
 
+use crate::graph::Graph;
 use crate::node::{Edge, Node, Slot};
+use crate::set::EdgeSet;
 
 /// Where an edit applies, in the vocabulary of TransformerLens hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +55,7 @@ pub enum Site {
         /// Neuron, from 0.
         neuron: usize,
     },
-    /// One edge: the reader sees the source instead of the sender's live output.
+    /// One edge: the reader sees the source instead of the sender's live output. Many edges are cut by a [`Cut`].
     Edge(Edge),
 }
 
@@ -106,6 +108,22 @@ pub struct Edit {
     pub scale: f64,
 }
 
+/// Edges whose readers see `scale · source` instead of the sender's live output of the same run; everything after them
+/// is computed from what they see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// The graph whose edges these are.
+    pub graph: Graph,
+    /// The edges.
+    pub edges: EdgeSet,
+    /// At which positions of the reader's input.
+    pub positions: Positions,
+    /// What the readers see.
+    pub source: Source,
+    /// Factor on the source.
+    pub scale: f64,
+}
+
 /// Which text of a pair a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Side {
@@ -123,6 +141,8 @@ pub struct Plan {
     pub side: Side,
     /// The edits; at most one may hit a (site, position).
     pub edits: Vec<Edit>,
+    /// The cut edges; at most one cut may hit an (edge, position).
+    pub cuts: Vec<Cut>,
     /// Norm scales are those of the unedited run instead of recomputed (`--freeze-norm`).
     pub freeze_norm: bool,
 }
@@ -148,6 +168,13 @@ impl Plan {
     #[must_use]
     pub fn edit(mut self, edit: Edit) -> Self {
         self.edits.push(edit);
+        self
+    }
+
+    /// Adds cut edges, at all positions, unscaled.
+    #[must_use]
+    pub fn cut(mut self, graph: &Graph, edges: EdgeSet, source: Source) -> Self {
+        self.cuts.push(Cut { graph: *graph, edges, positions: Positions::All, source, scale: 1.0 });
         self
     }
 }

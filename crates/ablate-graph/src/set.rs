@@ -108,6 +108,11 @@ impl<I: Id> IdSet<I> {
         Iter { words: &self.words, at: 0, word: self.words.first().copied().unwrap_or(0), ids: PhantomData }
     }
 
+    /// The bits, 64 ids a word.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// Members of either; the total is the larger one.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

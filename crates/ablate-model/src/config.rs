@@ -1,5 +1,7 @@
 //! The shape of a model: everything that selects what the one forward pass computes.
 
+use ablate_graph::GraphShape;
+
 /// Which normalisation a norm layer applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
@@ -141,6 +143,18 @@ pub struct Config {
 }
 
 impl Config {
+    /// The numbers that determine the model's graph of senders and readers.
+    pub fn graph_shape(&self) -> GraphShape {
+        GraphShape {
+            n_layers: self.n_layers,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            parallel: self.block == Block::Parallel,
+            d_model: self.d_model,
+            has_mlp: self.d_mlp > 0,
+        }
+    }
+
     /// Whether heads share keys and values.
     pub fn grouped(&self) -> bool {
         self.n_kv_heads != self.n_heads

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ablate_graph::GraphShape;
 
 use crate::batch::Codec;
-use crate::config::{Block, Config};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
 use crate::tokenizer::Tokenizer;
@@ -86,15 +86,7 @@ impl Model {
 
     /// The numbers that determine its graph of senders and readers.
     pub fn graph_shape(&self) -> GraphShape {
-        let c = &self.config;
-        GraphShape {
-            n_layers: c.n_layers,
-            n_heads: c.n_heads,
-            n_kv_heads: c.n_kv_heads,
-            parallel: c.block == Block::Parallel,
-            d_model: c.d_model,
-            has_mlp: c.d_mlp > 0,
-        }
+        self.config.graph_shape()
     }
 
     /// Its weights.

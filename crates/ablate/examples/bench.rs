@@ -38,13 +38,39 @@ fn time(name: &str, reps: usize, mut job: impl FnMut() -> (f64, f64)) {
     }
     walls.sort_by(f64::total_cmp);
     let median = walls[walls.len() / 2];
+    let speed = check.1 / median / 1e9;
     println!(
-        "{name}: {median:.3} s (median of {reps}, {:.3} to {:.3}); {:.0} GFLOP/s of the work that remains; checksum {:.6}",
+        "{name}: {median:.3} s (median of {reps}, {:.3} to {:.3}); {speed:.0} GFLOP/s of the work that remains; peak memory {} MiB; checksum {:.6}",
         walls[0],
         walls[walls.len() - 1],
-        check.1 / median / 1e9,
+        peak_mib(),
         check.0
     );
+    println!(
+        "JSON {{\"job\": \"{name}\", \"wall\": {median}, \"gflops\": {speed}, \"peak_rss_mb\": {}}}",
+        peak_mib()
+    );
+}
+
+/// Peak resident memory of this process, where the system tells it.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// The batch with the labels of each row in the order in which the model prefers them, so that its score is above 0.
+fn preferring(model: &Model, mut batch: Batch) -> Batch {
+    let mut study = Study::new(model, batch.clone(), Setup::default()).unwrap();
+    let base = study.base(Side::Clean).unwrap();
+    let mut rows = batch.rows().to_vec();
+    for (row, value) in rows.iter_mut().zip(base) {
+        if value < 0.0 {
+            std::mem::swap(&mut row.answers, &mut row.wrong_answers);
+        }
+    }
+    batch = Batch::new(rows, vec![], model.config().d_vocab, 1024).unwrap();
+    batch
 }
 
 fn main() {
@@ -85,28 +111,30 @@ fn main() {
                 (effects.iter().map(|e| e.scores.iter().sum::<f64>()).sum(), flops)
             });
         }
-        "c" | "c-forward" => time(&format!("{job}) pruning pass, 144 evaluations, 100 x 4"), reps, || {
-            let mut silent = Silent;
-            let mut s = Session::new(study(100, 4, 0), &mut silent);
-            // two-sided on random weights: about half of the candidates are removed
-            let order = if job == "c" { Order::Backward } else { Order::Forward };
-            let config = PruneConfig {
-                nodes: heads.clone(),
-                ablation: ablation("mean-positional"),
-                positions: all.clone(),
-                threshold: 1e9,
-                two_sided: false,
-                order,
-            };
-            let base: f64 = s.base(Side::Clean).unwrap().iter().sum();
-            let plans: Vec<_> = heads
-                .iter()
-                .map(|&h| ablate::effects::ablate_nodes(&[h], ablation("mean-positional"), &all))
-                .collect();
-            let flops = s.study().cost(&plans).unwrap().flops;
-            let r = prune(&mut s, &config);
-            (r.map_or(base, |p| p.score_percent), flops)
-        }),
+        "c" => {
+            let data = preferring(&model, batch(100, 4, 0, vocab));
+            time("c) backward pruning pass, 144 evaluations, 100 x 4", reps, || {
+                let mut silent = Silent;
+                let study = Study::new(&model, data.clone(), Setup::default()).unwrap();
+                let mut s = Session::new(study, &mut silent);
+                let config = PruneConfig {
+                    nodes: heads.clone(),
+                    ablation: ablation("mean-positional"),
+                    positions: all.clone(),
+                    threshold: 3.0,
+                    two_sided: false,
+                    order: Order::Backward,
+                };
+                // a backward pass starts each trial at its candidate's layer, as an ablation of it alone does
+                let plans: Vec<_> = heads
+                    .iter()
+                    .map(|&h| ablate::effects::ablate_nodes(&[h], ablation("mean-positional"), &all))
+                    .collect();
+                let flops = s.study().cost(&plans).unwrap().flops;
+                let pruned = prune(&mut s, &config).unwrap();
+                (pruned.score_percent, flops)
+            });
+        }
         "dd" => time("d') greedy zero curve, 25 x 20", reps, || {
             let mut silent = Silent;
             let mut s = Session::new(study(25, 20, 0), &mut silent);

@@ -309,5 +309,16 @@ impl<'m, 'o> Session<'m, 'o> {
 
 /// The name of a plan in a journal.
 fn key(plan: &Plan) -> String {
-    blake3::hash(format!("{plan:?}").as_bytes()).to_hex()[..24].to_owned()
+    let mut hasher = blake3::Hasher::new();
+    // edges as bits: a circuit may cut tens of thousands
+    let small = Plan { cuts: Vec::new(), ..plan.clone() };
+    hasher.update(format!("{small:?}").as_bytes());
+    for cut in &plan.cuts {
+        let (graph, at) = (cut.graph.fingerprint(), &cut.positions);
+        hasher.update(format!("{graph} {at:?} {:?} {:?}", cut.source, cut.scale).as_bytes());
+        cut.edges.words().iter().for_each(|w| {
+            hasher.update(&w.to_le_bytes());
+        });
+    }
+    hasher.finalize().to_hex()[..24].to_owned()
 }

@@ -51,6 +51,14 @@ impl Keep {
             | Self::HIDDEN.0,
     );
 
+    /// What cut edges need of the runs that they take live and source values from.
+    pub const EDGES: Self = Self(Self::PRE.0 | Self::Z.0 | Self::MID.0 | Self::MLP.0);
+
+    /// Whether anything in `other` is kept.
+    pub fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether everything in `other` is kept.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -69,7 +77,7 @@ impl Keep {
             Site::Slot { .. } => Self::KV,
             Site::Pattern { .. } => Self::PATTERN,
             Site::Neuron { .. } => Self::NEURONS,
-            Site::Edge(_) => Self::PRE | Self::Z | Self::MLP,
+            Site::Edge(_) => Self::EDGES,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ablate_graph::{Node, Plan, Positions, Side, Site, Source};
 
+use super::cuts::{self, CutStep};
 use crate::batch::Batch;
 use crate::config::{Block, Config};
 use crate::error::{Error, Result};
@@ -48,11 +49,6 @@ impl Step {
     pub fn hits(&self, example: usize, p: usize) -> bool {
         self.positions.as_ref().is_none_or(|at| at[example].contains(&(p as u32)))
     }
-
-    /// First edited position of `example`; `None` when none is.
-    pub fn first_position(&self, example: usize) -> Option<usize> {
-        self.positions.as_ref().map_or(Some(0), |at| at[example].iter().min().map(|&p| p as usize))
-    }
 }
 
 /// A plan made ready for one model and batch.
@@ -62,6 +58,8 @@ pub struct Compiled {
     pub side: Side,
     /// The edits in the order in which they act.
     pub steps: Vec<Step>,
+    /// The cut edges.
+    pub cuts: Vec<CutStep>,
     /// Whether norm scales are the base run's.
     pub freeze_norm: bool,
 }
@@ -74,12 +72,32 @@ impl Compiled {
         &self.steps[from..to]
     }
 
-    /// The steps of this plan and of `base` that the other lacks, each with where a run of this plan that starts from
-    /// the run of `base` must start because of it.
-    pub(super) fn difference<'a>(&'a self, base: &'a Self) -> Vec<(At, &'a Step)> {
-        let mine = self.steps.iter().filter(|s| !base.steps.contains(s)).map(|s| (s.at, s));
-        let theirs = base.steps.iter().filter(|s| !self.steps.contains(s)).map(|s| (undo_at(s), s));
-        mine.chain(theirs).collect()
+    /// What this plan and `base` do not share, each with where a run of this plan that starts from the run of `base`
+    /// must start because of it.
+    pub(super) fn difference<'a>(&'a self, base: &'a Self) -> Vec<Difference<'a>> {
+        let mine = self.steps.iter().filter(|s| !base.steps.contains(s)).map(|s| (s.at, &s.positions));
+        let theirs =
+            base.steps.iter().filter(|s| !self.steps.contains(s)).map(|s| (undo_at(s), &s.positions));
+        let cuts = cuts::difference(&self.cuts, &base.cuts).into_iter().map(|(at, c)| (at, &c.positions));
+        mine.chain(theirs).chain(cuts).map(|(at, positions)| Difference { at, positions }).collect()
+    }
+}
+
+/// Positions of a step for each example; `None` = all.
+type PositionsOf<'a> = &'a Option<Arc<Vec<Vec<u32>>>>;
+
+/// Something in which two plans differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Difference<'a> {
+    /// Where it acts.
+    pub(super) at: At,
+    positions: PositionsOf<'a>,
+}
+
+impl Difference<'_> {
+    /// First position of `example` at which it acts; `None` when at none.
+    pub(super) fn first_position(&self, example: usize) -> Option<usize> {
+        self.positions.as_ref().map_or(Some(0), |at| at[example].iter().min().map(|&p| p as usize))
     }
 }
 
@@ -99,6 +117,9 @@ fn undo_at(step: &Step) -> At {
 pub fn compile(plan: &Plan, cfg: &Config, batch: &Batch) -> Result<Compiled> {
     let mut steps = Vec::with_capacity(plan.edits.len());
     for (i, edit) in plan.edits.iter().enumerate() {
+        if matches!(edit.site, Site::Edge(_)) {
+            continue; // resolved with the cuts
+        }
         let at = stage_of(edit.site, cfg)?;
         if !edit.scale.is_finite() {
             return Err(Error::plan(format!("{:?}: the scale {} is not finite", edit.site, edit.scale)));
@@ -115,7 +136,8 @@ pub fn compile(plan: &Plan, cfg: &Config, batch: &Batch) -> Result<Compiled> {
         steps.push(Step { at, site: edit.site, positions, source: edit.source, scale: edit.scale });
     }
     steps.sort_by_key(|s: &Step| (s.at, s.site));
-    Ok(Compiled { side: plan.side, steps, freeze_norm: plan.freeze_norm })
+    let cuts = cuts::compile(plan, cfg, batch)?;
+    Ok(Compiled { side: plan.side, steps, cuts, freeze_norm: plan.freeze_norm })
 }
 
 /// Whether two position sets may share a position in some row.
@@ -161,12 +183,16 @@ pub(super) fn stage_of(site: Site, cfg: &Config) -> Result<At> {
             (layer, Stage::Attn)
         }
         Site::Neuron { layer, neuron } if layer_ok(layer) && neuron < cfg.d_mlp => (layer, Stage::Mlp),
-        Site::Edge(edge) => return missing(format!("{edge:?}: edges are run by mixed plans")),
+        Site::Edge(edge) => cuts::at_of(edge.reader, cfg.n_layers),
         other => return missing(format!("{other:?} does not exist")),
     })
 }
 
-fn resolve(positions: &Positions, side: Side, batch: &Batch) -> Result<Option<Arc<Vec<Vec<u32>>>>> {
+pub(super) fn resolve(
+    positions: &Positions,
+    side: Side,
+    batch: &Batch,
+) -> Result<Option<Arc<Vec<Vec<u32>>>>> {
     let rows = batch.rows();
     let at = match positions {
         Positions::All => return Ok(None),

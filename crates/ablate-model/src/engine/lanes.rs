@@ -4,7 +4,7 @@
 use crate::batch::Batch;
 use crate::config::{Block, Config};
 
-use super::compile::{At, Compiled, Stage};
+use super::compile::{At, Compiled, Difference, Stage};
 
 /// Where a lane joins: the layer, and what it takes from the base run there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +64,10 @@ pub(super) fn lanes(
     let mut lanes = Vec::with_capacity(plans.len() * batch.len());
     for (p, plan) in plans.iter().enumerate() {
         let different = plan.difference(base);
+        // keys and values of cut readers are not kept, so none of a base run with cuts are used again
+        let whole = !cfg.causal || !base.cuts.is_empty();
         for example in 0..batch.len() {
-            lanes.push(lane(cfg, batch, &different, reads, p, example));
+            lanes.push(lane(cfg, batch, whole, &different, reads, (p, example)));
         }
     }
     lanes.sort_by_key(|l| (l.join, l.plan, l.example));
@@ -75,26 +77,26 @@ pub(super) fn lanes(
 fn lane(
     cfg: &Config,
     batch: &Batch,
-    different: &[(At, &super::compile::Step)],
+    whole: bool,
+    different: &[Difference<'_>],
     reads: &[Vec<u32>],
-    plan: usize,
-    example: usize,
+    (plan, example): (usize, usize),
 ) -> Lane {
     let last_read = reads[example].iter().max().map_or(0, |&p| p as usize);
     let end = if cfg.causal { last_read + 1 } else { batch.rows()[example].clean.len() };
     let mut start = end;
     let mut at = (cfg.n_layers, Stage::Pre);
-    for (step_at, step) in different {
+    for step in different {
         let Some(first) = step.first_position(example).filter(|&p| p < end) else { continue };
         start = start.min(first);
-        at = at.min(*step_at);
+        at = at.min(step.at);
     }
     if start == end {
         at = (cfg.n_layers, Stage::Pre); // nothing that is read can differ
         start = last_read;
     }
     let first_read = reads[example].iter().min().map_or(0, |&p| p as usize);
-    start = if cfg.causal { start.min(first_read) } else { 0 };
+    start = if whole { 0 } else { start.min(first_read) };
     Lane { join: join_for(at, cfg.block), plan, example, start, end }
 }
 

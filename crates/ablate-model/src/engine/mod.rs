@@ -8,6 +8,7 @@ mod acts;
 pub mod backward;
 mod compile;
 mod cost;
+mod cuts;
 mod forward;
 mod lanes;
 mod readout;
@@ -15,7 +16,7 @@ mod source;
 
 use std::sync::Arc;
 
-use ablate_graph::{Edit, Plan, Positions, Site, Slot};
+use ablate_graph::{Cut, Edit, Plan, Positions, Site, Slot};
 use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
@@ -23,6 +24,7 @@ pub use acts::{Acts, Keep, LayerActs};
 pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
+pub use cuts::CutStep;
 pub use readout::{AllLogits, Judge, TokenLogits};
 pub use source::{Sources, Table};
 
@@ -66,6 +68,9 @@ impl<T> Base<T> {
 
 /// Rows of a chunk: enough for products to run at full speed, few enough for their buffers to stay near the processor.
 const CHUNK_ROWS: usize = 512;
+
+/// Bytes of differences that a chunk with cut edges may hold.
+const CUT_BYTES: usize = 64 << 20;
 
 impl<'m, T: Real> Engine<'m, T> {
     /// An engine that reads the last real token of each row.
@@ -113,6 +118,10 @@ impl<'m, T: Real> Engine<'m, T> {
 
     /// What a base run must keep so that a plan with `edit` can start from it.
     pub fn keep_for(&self, edit: &Edit) -> Keep {
+        if matches!(edit.site, Site::Edge(_)) {
+            let reuse = if edit.positions != Positions::All { Keep::KV } else { Keep::NONE };
+            return Keep::EDGES | reuse;
+        }
         let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {
             Stage::Pre | Stage::Attn => Keep::PRE,
             Stage::Z | Stage::Mid => Keep::PRE | Keep::Z,
@@ -122,6 +131,12 @@ impl<'m, T: Real> Engine<'m, T> {
         let parallel = if self.cfg.block == Block::Parallel { Keep::MLP } else { Keep::NONE };
         let reuse = if edit.positions != Positions::All && self.cfg.causal { Keep::KV } else { Keep::NONE };
         keep | parallel | reuse
+    }
+
+    /// What a base run must keep so that a plan with `cut` can start from it.
+    pub fn keep_for_cut(&self, cut: &Cut) -> Keep {
+        let reuse = if cut.positions != Positions::All && self.cfg.causal { Keep::KV } else { Keep::NONE };
+        Keep::EDGES | reuse
     }
 
     /// Runs `plan` over the whole batch from the embedding, keeps `keep` of it, and judges it. With `full`, every
@@ -139,7 +154,8 @@ impl<'m, T: Real> Engine<'m, T> {
         }
         check_captured_keys(plan, keep)?;
         let lanes = self.fresh_lanes();
-        let blocks = lanes::chunks(&lanes, Self::rows_per_chunk(self.offsets[self.batch.len()]));
+        let rows = Self::rows_per_chunk(self.offsets[self.batch.len()]).min(self.rows_with_cuts(&[plan]));
+        let blocks = lanes::chunks(&lanes, rows);
         let plans = [plan];
         let ctx = self.context(sources, &plans, &[], &[]);
         let results: Vec<(Acts<T>, Vec<f64>)> = blocks
@@ -184,8 +200,14 @@ impl<'m, T: Real> Engine<'m, T> {
                 }
                 let mut kept = acts.clone();
                 forward::own_layers(&mut kept, first.0, self.cfg, keep);
-                let chunk = Chunk::new(&ctx, &block, false).keeping(keep, kept);
-                Self::finish_block(&ctx, chunk, &block, judge)
+                let mut values = Vec::new();
+                for lanes in lanes::chunks(&block, self.rows_with_cuts(&plans)) {
+                    let chunk = Chunk::new(&ctx, lanes, false).keeping(keep, kept);
+                    let (acts, some) = Self::finish_block(&ctx, chunk, lanes, judge)?;
+                    values.extend(some);
+                    kept = acts;
+                }
+                Ok((kept, values))
             })
             .collect::<Result<_>>()?;
         Ok(self.assemble(plan, keep, results))
@@ -212,7 +234,7 @@ impl<'m, T: Real> Engine<'m, T> {
         let ctx = self.context(sources, plans, &base.acts, &base.block_of);
         let lanes = lanes::lanes(self.cfg, self.batch, &base.plan, plans, &self.reads);
         let total: usize = lanes.iter().map(Lane::len).sum();
-        let chunks = lanes::chunks(&lanes, Self::rows_per_chunk(total));
+        let chunks = lanes::chunks(&lanes, Self::rows_per_chunk(total).min(self.rows_with_cuts(plans)));
         let results: Vec<Vec<(Lane, Vec<f64>)>> = chunks
             .par_iter()
             .map(|chunk| {
@@ -314,6 +336,17 @@ impl<'m, T: Real> Engine<'m, T> {
         }
         let parts = threads * total.div_ceil(CHUNK_ROWS * threads).max(1);
         total.div_ceil(parts).max(1)
+    }
+
+    /// Rows of a chunk whose lanes hold differences of the senders that readers are cut from.
+    fn rows_with_cuts(&self, plans: &[&Compiled]) -> usize {
+        let senders =
+            plans.iter().flat_map(|p| &p.cuts).map(|c| c.edges.len().min(c.graph.n_senders())).max();
+        match senders {
+            None => usize::MAX,
+            Some(n) if n <= 4 => CHUNK_ROWS / 2,
+            Some(n) => (CUT_BYTES / (n * self.cfg.d_model * size_of::<T>())).clamp(32, CHUNK_ROWS / 2),
+        }
     }
 
     fn finish_block(

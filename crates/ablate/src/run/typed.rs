@@ -73,16 +73,22 @@ impl<'m, T: Real> Typed<'m, T> {
         let engine = Engine::new(self.cfg, self.weights, &probe);
         let mut keep = self.base_keep;
         let mut needs = self.source_keep.clone();
+        let mut need = |source: Source, kept: Keep| {
+            if source != Source::Zero {
+                match needs.iter_mut().find(|(s, _)| *s == source) {
+                    Some((_, k)) => *k = *k | kept,
+                    None => needs.push((source, kept)),
+                }
+            }
+        };
         for plan in plans {
             for edit in &plan.edits {
-                let kept = Keep::source_of(edit.site);
                 keep = keep | engine.keep_for(edit);
-                if edit.source != Source::Zero {
-                    match needs.iter_mut().find(|(s, _)| *s == edit.source) {
-                        Some((_, k)) => *k = *k | kept,
-                        None => needs.push((edit.source, kept)),
-                    }
-                }
+                need(edit.source, Keep::source_of(edit.site));
+            }
+            for cut in &plan.cuts {
+                keep = keep | engine.keep_for_cut(cut);
+                need(cut.source, Keep::EDGES);
             }
             if plan.freeze_norm {
                 keep = keep | Keep::SCALES;

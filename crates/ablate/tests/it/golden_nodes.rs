@@ -11,27 +11,27 @@ use ablate::prune::{Order, PruneConfig, prune};
 use ablate::{Ablation, Dataset, Metric, Session, Setup, Silent, Study};
 use ablate_testkit::{Tolerance, golden, golden_json, numbers};
 
-const ARCHS: [&str; 3] = ["gpt2", "llama", "gpt_neox"];
+pub(crate) const ARCHS: [&str; 3] = ["gpt2", "llama", "gpt_neox"];
 
-fn load(arch: &str, dtype: DType) -> Model {
+pub(crate) fn load(arch: &str, dtype: DType) -> Model {
     let folder = golden().join("tiny").join(arch);
     Model::load(folder.to_str().unwrap(), &LoadOptions { dtype, ..LoadOptions::default() }).unwrap()
 }
 
-fn batch(arch: &str, model: &Model) -> ablate::model::Batch {
+pub(crate) fn batch(arch: &str, model: &Model) -> ablate::model::Batch {
     let path = golden().join("tiny").join(arch).join("data.jsonl");
     let limits = Limits { d_vocab: model.config().d_vocab, n_ctx: model.config().n_ctx };
     Dataset::read(&path).unwrap().batch(None, limits).unwrap()
 }
 
-fn close(what: &str, got: &[f64], want: &[f64], tol: Tolerance) {
+pub(crate) fn close(what: &str, got: &[f64], want: &[f64], tol: Tolerance) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (x, y)) in got.iter().zip(want).enumerate() {
         assert!(tol.holds(*x, *y), "{what}: example {i}: {x} instead of {y}");
     }
 }
 
-fn graph(model: &Model) -> Graph {
+pub(crate) fn graph(model: &Model) -> Graph {
     Graph::new(model.graph_shape(), Kv::PerQuery).unwrap()
 }
 

@@ -7,6 +7,8 @@ mod codec;
 mod data_bad;
 mod data_files;
 mod data_parts;
+mod golden_edges;
 mod golden_nodes;
+mod real;
 mod task_properties;
 mod task_rows;

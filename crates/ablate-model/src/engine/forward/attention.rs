@@ -28,6 +28,7 @@ impl<T: Real> Chunk<'_, T> {
         head_norm(cfg, w.k_norm.as_ref(), &mut self.b.k);
         self.keep_rows(n_pre, kvw, |b| &b.k, |a| &mut Arc::make_mut(&mut a.layers[layer]).k, Keep::KV);
         self.keep_rows(n_pre, kvw, |b| &b.v, |a| &mut Arc::make_mut(&mut a.layers[layer]).v, Keep::KV);
+        let slots = self.cut_slots(layer, n_pre, w)?;
         let all = self.map.clone();
         if layer + 1 == cfg.n_layers {
             self.compact(n_pre);
@@ -37,6 +38,10 @@ impl<T: Real> Chunk<'_, T> {
         self.b.h.truncate(rows * d);
         project(&self.b.h, &w.q, &mut self.b.q);
         head_norm(cfg, w.q_norm.as_ref(), &mut self.b.q);
+        self.write_queries(&slots);
+        if let Some(mixed) = &mut self.mixed {
+            mixed.slots = slots;
+        }
         self.edit_rows(
             layer,
             Stage::Attn,
@@ -53,6 +58,18 @@ impl<T: Real> Chunk<'_, T> {
             self.attend_lane(layer, i, &all)?;
         }
         Ok(())
+    }
+
+    /// The stream goes past attention: every lane replaces every head.
+    pub(super) fn skip_attention(&mut self, layer: usize, n_pre: usize) {
+        let cfg = self.ctx.cfg;
+        let d = cfg.d_model;
+        self.keep_rows(n_pre, d, |b| &b.x, |a| &mut Arc::make_mut(&mut a.layers[layer]).pre, Keep::PRE);
+        self.b.h.clear();
+        if layer + 1 == cfg.n_layers {
+            self.compact(n_pre);
+        }
+        resize(&mut self.b.z, self.map.starts[n_pre] * cfg.n_heads * cfg.d_head);
     }
 
     /// Keys and values of one lane, edited, before rotary embedding, and the number of heads they are laid out for:
@@ -77,12 +94,28 @@ impl<T: Real> Chunk<'_, T> {
         k.extend_from_slice(&self.b.k[own.start * kvw..own.end * kvw]);
         v.extend_from_slice(&self.b.v[own.start * kvw..own.end * kvw]);
         let steps = ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at((layer, Stage::Attn)));
+        let cut = self.mixed.iter().flat_map(|m| &m.slots).filter(|s| s.lane == i && s.slot != Slot::Q);
         let mut kv_heads = cfg.n_kv_heads;
-        if cfg.grouped() && steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }))
-        {
+        let single = cut.clone().any(|s| !s.grouped)
+            || steps.iter().any(|s| matches!(s.site, Site::Slot { slot: Slot::K | Slot::V, .. }));
+        if cfg.grouped() && single {
             k = spread(cfg, &k);
             v = spread(cfg, &v);
             kv_heads = cfg.n_heads;
+        }
+        for s in cut {
+            let buffer = if s.slot == Slot::K { &mut k } else { &mut v };
+            // a shared head that was spread is written for each of its query heads
+            let copies: Vec<usize> = match (s.grouped, kv_heads == cfg.n_kv_heads) {
+                (true, false) => (0..cfg.n_heads).filter(|&h| cfg.kv_of(h) == s.head).collect(),
+                _ => vec![s.head],
+            };
+            for head in copies {
+                for (row, p) in s.values.chunks_exact(dh).zip(lane.start..) {
+                    let start = (p * kv_heads + head) * dh;
+                    buffer[start..start + dh].copy_from_slice(row);
+                }
+            }
         }
         for step in steps {
             let (buffer, head) = match step.site {
@@ -180,6 +213,12 @@ impl<T: Real> Chunk<'_, T> {
                 |b| &mut b.z,
             )?;
             self.keep_rows(n, zw, |b| &b.z, |a| &mut Arc::make_mut(&mut a.layers[layer]).z, Keep::Z);
+            let heads: Vec<Node> = (0..cfg.n_heads).map(|head| Node::Head { layer, head }).collect();
+            let place = |node| match node {
+                Node::Head { head, .. } => (head * dh, dh, zw),
+                _ => (0, zw, zw),
+            };
+            self.differences_of(&heads, n, place, |b| &b.z)?;
         }
         let total = self.map.pos.len();
         resize(&mut self.b.mid, total * d);
@@ -189,6 +228,9 @@ impl<T: Real> Chunk<'_, T> {
         let out = &mut self.b.mid[..rows * d];
         project(&self.b.z[..rows * zw], &w.o, out);
         if let Some(post) = &w.post_attn {
+            let whole = out.to_vec();
+            self.keep_addend(layer, false, &whole);
+            let out = &mut self.b.mid[..rows * d];
             let mut normed = vec![T::ZERO; rows * d];
             ops::norm(out, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
             out.copy_from_slice(&normed);

@@ -28,8 +28,18 @@ impl<T: Real> Chunk<'_, T> {
         if n == 0 {
             return Ok(());
         }
+        let inside = Keep::HIDDEN | Keep::NEURONS | Keep::SCALES;
+        if !self.keep.any(inside) && !self.matters(Node::Mlp { layer }, (layer, Stage::Out), n) {
+            return Ok(());
+        }
         resize(&mut self.b.h, rows * d);
-        if cfg.block == Block::Parallel {
+        let parallel = cfg.block == Block::Parallel;
+        if let Some(seen) =
+            self.cut_mlp(layer, n, |b| if parallel { &b.x[..rows * d] } else { &b.mid[..rows * d] })?
+        {
+            self.b.seen = seen;
+            self.norm(layer, n, w.norm2.as_ref(), 2, |b| &b.seen)?;
+        } else if parallel {
             self.norm(layer, n, w.norm2.as_ref(), 2, |b| &b.x[..rows * d])?;
         } else {
             self.norm(layer, n, w.norm2.as_ref(), 2, |b| &b.mid[..rows * d])?;
@@ -98,11 +108,15 @@ impl<T: Real> Chunk<'_, T> {
                 |b| &mut b.m,
             )?;
             self.keep_rows(n, d, |b| &b.m, |a| &mut Arc::make_mut(&mut a.layers[layer]).mlp, Keep::MLP);
+            self.differences_of(&[Node::Mlp { layer }], n, |_| (0, d, d), |b| &b.m)?;
             let m = &mut self.b.m[..rows * d];
             if let Some(bias) = &mlp.down.b {
                 ops::add_bias(bias, m);
             }
             if let Some(post) = &w.post_mlp {
+                let whole = m.to_vec();
+                self.keep_addend(layer, true, &whole);
+                let m = &mut self.b.m[..rows * d];
                 let mut normed = vec![T::ZERO; rows * d];
                 ops::norm(m, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
                 m.copy_from_slice(&normed);

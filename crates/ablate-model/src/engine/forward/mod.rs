@@ -2,6 +2,8 @@
 //! differs from the base run, so that the active rows are always a prefix of the chunk's rows.
 
 mod attention;
+mod differences;
+mod mixed;
 mod mlp;
 
 use std::ops::Range;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use ablate_graph::{Node, Site, Source};
 use ablate_tensor::{Centre, Into, Real, RopeTable, linear, ops};
 
+use self::mixed::Mixed;
 use crate::batch::Batch;
 use crate::config::{Activation, Block, Config, NormKind};
 use crate::engine::acts::{Acts, Keep, LayerActs};
@@ -49,6 +52,8 @@ struct Buffers<T> {
     up: Vec<T>,
     gate: Vec<T>,
     scales: Vec<T>,
+    /// What MLPs read, where some reader is cut.
+    seen: Vec<T>,
 }
 
 /// A chunk on its way through the layers.
@@ -60,6 +65,7 @@ pub(in crate::engine) struct Chunk<'a, T> {
     read_map: RowMap,
     keep: Keep,
     kept: Option<Acts<T>>,
+    mixed: Option<Mixed<T>>,
     b: Buffers<T>,
 }
 
@@ -68,7 +74,8 @@ impl<'a, T: Real> Chunk<'a, T> {
     pub(in crate::engine) fn new(ctx: &'a Context<'a, T>, lanes: &'a [Lane], full: bool) -> Self {
         let map = RowMap::full(lanes);
         let read_map = if full { map.clone() } else { RowMap::reads(lanes, ctx.reads) };
-        Self { ctx, lanes, map, read_map, keep: Keep::NONE, kept: None, b: Buffers::default() }
+        let mixed = Mixed::new(ctx, lanes, &map);
+        Self { ctx, lanes, map, read_map, keep: Keep::NONE, kept: None, mixed, b: Buffers::default() }
     }
 
     /// Keeps activations: the lanes must be whole examples in order. `kept` has the room, and layers before the lanes'
@@ -110,8 +117,14 @@ impl<'a, T: Real> Chunk<'a, T> {
         self.join_pre(layer)?;
         let n_pre = self.joined(layer, JoinAt::Pre);
         self.edit_stream(layer, Stage::Pre, 0..n_pre, |b| &mut b.x)?;
-        if n_pre > 0 {
+        self.differences_at_join(layer, JoinAt::Pre)?;
+        if layer == 0 {
+            self.differences_of(&[Node::Input], n_pre, |_| (0, cfg.d_model, cfg.d_model), |b| &b.x)?;
+        }
+        if n_pre > 0 && self.heads_matter(layer, n_pre) {
             self.attend(layer, n_pre, w)?;
+        } else if n_pre > 0 {
+            self.skip_attention(layer, n_pre);
         } else if layer + 1 == cfg.n_layers {
             self.compact(0);
         }
@@ -121,9 +134,11 @@ impl<'a, T: Real> Chunk<'a, T> {
             |acts, l| (&acts.layers[l].pre, &acts.layers[l].z),
             |b| (&mut b.x, &mut b.z),
         )?;
+        self.differences_at_join(layer, JoinAt::Z)?;
         let n_z = self.joined(layer, JoinAt::Z);
         self.attention_out(layer, n_z, w)?;
         self.take(layer, JoinAt::Mid, |acts, l| (&acts.layers[l].mid, &[]), |b| (&mut b.mid, &mut b.m))?;
+        self.differences_at_join(layer, JoinAt::Mid)?;
         let n_mid = self.joined(layer, JoinAt::Mid);
         if let Some(mlp) = &w.mlp {
             let n = if parallel { n_pre } else { n_mid };
@@ -138,6 +153,7 @@ impl<'a, T: Real> Chunk<'a, T> {
             |acts, l| (&acts.layers[l].mid, &acts.layers[l].mlp),
             |b| (&mut b.mid, &mut b.m),
         )?;
+        self.differences_at_join(layer, JoinAt::Out)?;
         self.mlp_out(layer, self.joined(layer, JoinAt::Out), w)
     }
 
@@ -251,10 +267,11 @@ impl<'a, T: Real> Chunk<'a, T> {
                 self.b.x[r * d..(r + 1) * d].copy_from_slice(src);
             }
         }
+        self.differences_at_join(layer, JoinAt::Pre)?;
         self.edit_stream(layer, Stage::Pre, 0..self.lanes.len(), |b| &mut b.x)?;
         let n = self.lanes.len();
         self.keep_rows(n, d, |b| &b.x, |a| &mut a.last, Keep::PRE);
-        Ok(())
+        self.cut_logits()
     }
 
     // ---------------------------------------------------------------------------------------------- pieces
@@ -316,6 +333,22 @@ impl<'a, T: Real> Chunk<'a, T> {
             Keep::SCALES,
         );
         Ok(())
+    }
+
+    /// Whether some lane of the first `n` replaces `node` at some position only, or not at all.
+    fn matters(&self, node: Node, at: (usize, Stage), n: usize) -> bool {
+        self.lanes[..n].iter().any(|lane| {
+            let steps = self.ctx.plans.get(lane.plan).map_or(&[][..], |p| p.at(at));
+            !steps.iter().any(|s| s.site == Site::Node(node) && s.positions.is_none())
+        })
+    }
+
+    /// Whether any head's output is used: not when every lane replaces them all, as runs of small circuits do.
+    fn heads_matter(&self, layer: usize, n: usize) -> bool {
+        let inside = Keep::KV | Keep::Q | Keep::PATTERN | Keep::SCALES;
+        self.keep.any(inside)
+            || (0..self.ctx.cfg.n_heads)
+                .any(|head| self.matters(Node::Head { layer, head }, (layer, Stage::Z), n))
     }
 
     /// Copies rows of the first `n` lanes from a buffer into what is kept, when `flag` says so.

@@ -4,4 +4,3 @@ mod differences;
 mod golden;
 mod identities;
 mod random;
-mod real;
