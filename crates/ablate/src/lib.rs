@@ -10,6 +10,7 @@ pub mod files;
 pub mod grid;
 pub mod manifest;
 pub mod metric;
+pub mod path;
 pub mod prune;
 pub mod report;
 pub mod run;

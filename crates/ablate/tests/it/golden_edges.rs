@@ -1,8 +1,9 @@
 //! Cut edges against the independent brute-force reference: every single edge, and whole circuits.
 
-use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Site, Source};
+use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Reader, Site, Source};
 use ablate::model::load::DType;
-use ablate::{Metric, Setup, Study};
+use ablate::path::{After, Route, Through, path_patch};
+use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
 use ablate_testkit::{Tolerance, golden_json, numbers};
 
 use super::golden_nodes::{ARCHS, batch, close, graph, load};
@@ -86,6 +87,40 @@ fn circuits() {
                         close(&format!("{what}, as a base"), &tried, &expected, tol);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The receivers of a golden path.
+fn hop(graph: &Graph, value: &serde_json::Value) -> Vec<Reader> {
+    let names = value.as_str().map_or_else(
+        || value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        |text| text.split(',').map(str::to_owned).collect(),
+    );
+    names.iter().map(|n| graph.parse_reader(n).unwrap()).collect()
+}
+
+#[test]
+fn path_patching() {
+    for (dtype, tol) in [(DType::F64, Tolerance::F64), (DType::F32, Tolerance::F32)] {
+        for arch in ARCHS {
+            let model = load(arch, dtype);
+            let graph = graph(&model);
+            let want = golden_json(&format!("tiny/{arch}/golden/paths.json"));
+            let mut silent = Silent;
+            let study = Study::new(&model, batch(arch, &model), Setup::default()).unwrap();
+            let mut session = Session::new(study, &mut silent);
+            for row in want["rows"].as_array().unwrap() {
+                let sender = graph.parse_node(row[0].as_str().unwrap()).unwrap();
+                let through = if row[2] == "mlp" { Through::Mlp } else { Through::None };
+                let after = if row[4] == "frozen" { After::Frozen } else { After::Recompute };
+                let positions = if row[3] == "all" { Positions::All } else { Positions::Last };
+                let hops = vec![hop(&graph, &row[1])];
+                let ablation = Ablation::of(Source::Resample);
+                let route = Route { graph, hops, through, after, positions, ablation };
+                let got = path_patch(&mut session, &[sender], &route).unwrap().remove(0);
+                close(&format!("{arch} {dtype:?} {row}"), &got.metrics, &numbers(&row[6]), tol);
             }
         }
     }
