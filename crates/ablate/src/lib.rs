@@ -16,6 +16,7 @@ pub mod report;
 pub mod run;
 pub mod session;
 pub mod task;
+pub mod verify;
 
 pub use ablate_graph as graph;
 pub use ablate_model as model;

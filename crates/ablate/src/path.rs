@@ -77,6 +77,18 @@ impl Route {
         self.hops.iter().map(Vec::as_slice).filter(|h| *h != [Reader::Logits]).collect()
     }
 
+    /// The plan that cuts the edges from `sender` to the first hop: the path itself where it is one set of edges.
+    pub fn first_plan(&self, sender: Node) -> Plan {
+        let cut = Cut {
+            graph: self.graph,
+            edges: self.edges(sender),
+            positions: self.positions.clone(),
+            source: self.ablation.source,
+            scale: self.ablation.scale,
+        };
+        Plan { cuts: vec![cut], ..Plan::on(Side::Clean) }
+    }
+
     /// Whether the path is one set of edges.
     fn is_edges(&self) -> bool {
         let inner = self.inner().len();
@@ -87,7 +99,8 @@ impl Route {
     /// The edges from `sender` to the only hop.
     fn edges(&self, sender: Node) -> EdgeSet {
         let logits = [Reader::Logits];
-        let readers = self.inner().first().copied().unwrap_or(&logits);
+        let inner = self.inner();
+        let readers = inner.first().copied().unwrap_or(&logits);
         let id = |r: &Reader| self.graph.edge_between(self.graph.node_id(sender)?, self.graph.reader_id(*r)?);
         EdgeSet::of(self.graph.n_edges(), readers.iter().filter_map(id))
     }
@@ -101,15 +114,7 @@ pub fn path_patch(session: &mut Session<'_, '_>, senders: &[Node], route: &Route
     route.check()?;
     session.expect(senders.len());
     let metrics = if route.is_edges() {
-        let cut = |&sender: &Node| Cut {
-            graph: route.graph,
-            edges: route.edges(sender),
-            positions: route.positions.clone(),
-            source: route.ablation.source,
-            scale: route.ablation.scale,
-        };
-        let plan = |sender: &Node| Plan { cuts: vec![cut(sender)], ..Plan::on(Side::Clean) };
-        let plans: Vec<Plan> = senders.iter().map(plan).collect();
+        let plans: Vec<Plan> = senders.iter().map(|&s| route.first_plan(s)).collect();
         session.study().prepare(&plans)?;
         session.evaluate(&plans)?
     } else {

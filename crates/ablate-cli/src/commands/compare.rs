@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{EditArgs, RowArgs};
+use crate::inputs::{Input, read};
 use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::run::{self, Run};
@@ -38,12 +39,6 @@ pub(crate) struct CompareArgs {
     edit: EditArgs,
 }
 
-/// What a file holds.
-struct Input {
-    name: String,
-    circuit: Option<Circuit>,
-    scores: Option<Scores>,
-}
 
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
@@ -87,58 +82,6 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     }
     print(app, &report)?;
     Ok(Outcome::Done)
-}
-
-fn read(path: &Path, graph: Option<&Graph>) -> Result<Input> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    let in_file = |e: ablate::graph::Error| Error::Data {
-        path: path.into(),
-        line: None,
-        field: None,
-        message: e.to_string(),
-        hint: e.hint(),
-    };
-    let (circuit, scores) = parse(&bytes, graph).map_err(in_file)?;
-    let name =
-        path.file_stem().map_or_else(|| path.display().to_string(), |s| s.to_string_lossy().into_owned());
-    Ok(Input { name, circuit, scores })
-}
-
-type Parsed = (Option<Circuit>, Option<Scores>);
-
-fn parse(bytes: &[u8], graph: Option<&Graph>) -> ablate::graph::Result<Parsed> {
-    let value = parse_json(bytes).or_else(|e| {
-        // Python's bare NaN makes importances.json no JSON
-        if MibFile::read(bytes).is_ok() { Ok(serde_json::json!({"cfg": {}, "edges": {}})) } else { Err(e) }
-    })?;
-    match kind_of(&value)? {
-        Kind::Circuit => Ok((Some(CircuitFile::from_value(&value, graph)?.circuit), None)),
-        Kind::Scores => {
-            let file = ScoresFile::from_value(&value, graph)?;
-            let graph = *file.scores.graph();
-            let inside =
-                file.extra.get("circuit").map(|c| inner(c, &graph, file.scores.level())).transpose()?;
-            Ok((inside, Some(file.scores)))
-        }
-        Kind::Mib => {
-            let file = MibFile::read(bytes)?;
-            Ok((Some(file.circuit(Level::Edge)?), Some(file.scores(Level::Edge)?)))
-        }
-        Kind::Other(kind) => match value.get("circuit").filter(|_| kind == "ablate/trace") {
-            Some(circuit) => Ok((Some(CircuitFile::from_value(circuit, graph)?.circuit), None)),
-            None => Err(ablate::graph::Error::Format {
-                expected: "ablate/scores, ablate/circuit, a pruning trace or importances.json".into(),
-                found: kind,
-            }),
-        },
-    }
-}
-
-/// The circuit inside a file of scores.
-fn inner(circuit: &Value, graph: &Graph, level: Level) -> ablate::graph::Result<Circuit> {
-    let members = circuit.get("members").and_then(Value::as_array);
-    let names: Vec<&str> = members.into_iter().flatten().filter_map(Value::as_str).collect();
-    Circuit::of_names(graph, level, &names)
 }
 
 /// Circuits and what set algebra makes of them, by name; Jaccard indices go to the report.

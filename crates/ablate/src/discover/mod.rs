@@ -16,13 +16,16 @@
 //! `[readers, positions·d_model] × [positions·d_model, senders]`. Nothing of the size nodes × tokens is stored beyond
 //! one chunk of a few hundred tokens.
 
+pub mod acdc;
 pub mod atp;
+pub mod certify;
 pub mod clean_corrupted;
 mod contract;
 mod delta;
 pub mod eap;
 pub mod eap_ig_activations;
 pub mod eap_ig_inputs;
+pub mod exact;
 mod moments;
 mod run;
 

@@ -1,5 +1,6 @@
 //! Cut edges against the independent brute-force reference: every single edge, and whole circuits.
 
+use ablate::discover::acdc::{AcdcConfig, acdc};
 use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Reader, Site, Source};
 use ablate::model::load::DType;
 use ablate::path::{After, Route, Through, path_patch};
@@ -122,6 +123,52 @@ fn path_patching() {
                 let got = path_patch(&mut session, &[sender], &route).unwrap().remove(0);
                 close(&format!("{arch} {dtype:?} {row}"), &got.metrics, &numbers(&row[6]), tol);
             }
+        }
+    }
+}
+
+#[test]
+fn acdc_decides_as_the_reference_and_as_without_speculation() {
+    for arch in ARCHS {
+        let model = load(arch, DType::F64);
+        let graph = graph(&model);
+        let want = golden_json(&format!("tiny/{arch}/golden/acdc.json"));
+        for run in want["runs"].as_array().unwrap() {
+            let find = |speculate: usize| {
+                let mut silent = Silent;
+                let setup = Setup { metric: Metric::Kl, ..Setup::default() };
+                let study = Study::new(&model, batch(arch, &model), setup).unwrap();
+                let mut session = Session::new(study, &mut silent);
+                let config = AcdcConfig {
+                    graph,
+                    threshold: run["tau"].as_f64().unwrap(),
+                    ablation: Ablation::of(Source::Resample),
+                    candidates: EdgeSet::full(graph.n_edges()),
+                    speculate,
+                };
+                acdc(&mut session, &config).unwrap()
+            };
+            let (got, sequential) = (find(32), find(1));
+            let what = format!("{arch} tau {}", run["tau"]);
+            assert_eq!(sequential.wasted, 0);
+            assert_eq!(sequential.batches, sequential.evaluations, "{what}");
+            assert!(got.batches < sequential.batches, "{what}: {} batches", got.batches);
+            assert_eq!(got.steps.len(), sequential.steps.len());
+            for (a, b) in got.steps.iter().zip(&sequential.steps) {
+                assert_eq!((a.edge, a.removed, a.run), (b.edge, b.removed, b.run), "{what}");
+                assert!(Tolerance::F64.holds(a.metric, b.metric));
+            }
+            // the margin of every decision of these runs is far above the tolerance
+            assert!(run["closest_decision_margin"].as_f64().unwrap() > 1e-6);
+            for (step, row) in got.steps.iter().zip(run["steps"].as_array().unwrap()) {
+                assert_eq!(graph.edge(step.edge).to_string(), row[0].as_str().unwrap(), "{what}");
+                assert_eq!(step.removed, row[3] == "remove", "{what} {row}");
+                assert!(Tolerance::F64.holds(-step.metric, row[1].as_f64().unwrap()), "{what} {row}");
+                assert_eq!(!step.run, row[4].as_bool().unwrap(), "{what} {row}");
+            }
+            assert_eq!(got.kept.len(), run["size"].as_u64().unwrap() as usize, "{what}");
+            assert_eq!(got.evaluations, run["evaluations_skipping_dead_nodes"].as_u64().unwrap(), "{what}");
+            assert!(Tolerance::F64.holds(-got.metric, run["final_kl"].as_f64().unwrap()), "{what}");
         }
     }
 }
