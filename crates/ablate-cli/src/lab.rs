@@ -222,6 +222,11 @@ impl Lab {
         manifest
     }
 
+    /// Rows over which means are taken, unless the data's own, and which text of them.
+    pub(crate) fn mean_set(&self) -> (Option<Batch>, Side) {
+        (self.mean.as_ref().map(|rows| rows.batch.clone()), self.mean_side)
+    }
+
     /// What studies of these rows have in common.
     fn setup(&self, app: &App<'_>) -> Setup {
         Setup {

@@ -1,15 +1,14 @@
 //! `ablate compare`: circuits and scores side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ablate::effects::ablate_nodes;
-use ablate::graph::format::{CircuitFile, Kind, MibFile, ScoresFile, kind_of, parse_json};
-use ablate::graph::{Circuit, Graph, Level, Node, Plan, Scores, Side, compare, stats};
+use ablate::graph::{Circuit, Node, Plan, Scores, Side, compare, stats};
 use ablate::manifest::Conventions;
 use ablate::report::{Base, ComparisonReport, Measured, PairReport, SetReport};
+use ablate::verify::Frame;
 use ablate::{Error, Result};
 use clap::Args;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{EditArgs, RowArgs};
@@ -39,7 +38,6 @@ pub(crate) struct CompareArgs {
     edit: EditArgs,
 }
 
-
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     if args.model.is_none() && (args.edit.ablation.is_some() || args.rows.mean_data.is_some()) {
@@ -67,7 +65,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
         None => app.manifest(None, Conventions::default()),
     };
     if let (Some(lab), Some(edit), true) = (&lab, &edit, app.globals.explain) {
-        let plans = plans(edit, &sets)?;
+        let plans = plans(edit, &sets);
         return run::explain(app, lab, manifest, &plans, plans.len());
     }
     let mut run = Run::start(app, manifest, None)?;
@@ -127,19 +125,16 @@ fn agreements(inputs: &[Input]) -> Result<Vec<PairReport>> {
     Ok(rows)
 }
 
-/// For each set, the plan that ablates every candidate outside it.
-fn plans(edit: &Edit, sets: &[(String, Circuit)]) -> Result<Vec<Plan>> {
-    let plan = |(name, circuit): &(String, Circuit)| {
+/// For each set, the plan that ablates every candidate (of edges: every edge) outside it.
+fn plans(edit: &Edit, sets: &[(String, Circuit)]) -> Vec<Plan> {
+    let plan = |(_, circuit): &(String, Circuit)| {
         let Some(members) = circuit.nodes() else {
-            return Err(Error::argument(
-                format!("{name} is a circuit of edges, which cannot be measured here"),
-                "compare edge circuits without --model, or use `ablate verify`",
-            ));
+            return Frame::new(circuit, edit.ablation, edit.positions.clone()).plan(circuit);
         };
         let graph = circuit.graph();
         let inside = |node: &Node| graph.node_id(*node).is_some_and(|id| members.contains(id));
         let outside: Vec<Node> = edit.nodes.iter().copied().filter(|node| !inside(node)).collect();
-        Ok(ablate_nodes(&outside, edit.ablation, &edit.positions))
+        ablate_nodes(&outside, edit.ablation, &edit.positions)
     };
     sets.iter().map(plan).collect()
 }
@@ -151,7 +146,7 @@ fn measure(
     sets: &[(String, Circuit)],
     measured_base: &mut Option<Base>,
 ) -> Result<Vec<SetReport>> {
-    let plans = plans(edit, sets)?;
+    let plans = plans(edit, sets);
     let mut bar = app.bar("compare");
     let mut session = lab.session(app, &mut bar, None)?;
     session.expect(plans.len());

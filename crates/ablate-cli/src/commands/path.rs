@@ -117,8 +117,15 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
     let cost = run.cost(&session, &base);
     let journal = session.into_journal();
     drop(bar);
-    let mut file =
-        report::scores_file(scores, method, lab.metric.name(), &base, &cost, &app.warnings(), run.manifest())?;
+    let mut file = report::scores_file(
+        scores,
+        method,
+        lab.metric.name(),
+        &base,
+        &cost,
+        &app.warnings(),
+        run.manifest(),
+    )?;
     file.extra.insert("receivers".into(), json!(args.receivers));
     file.extra.insert("through".into(), file.method["through"].clone());
     file.extra.insert("after".into(), file.method["after"].clone());

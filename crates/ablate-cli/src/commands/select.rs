@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::Target;
+use crate::commands::discover::FormatArg;
 use crate::inputs;
 use crate::outcome::Outcome;
 use crate::run::Run;
@@ -45,9 +46,9 @@ pub(crate) struct SelectArgs {
     /// Write the circuit
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write scores and circuit as MIB's importances.json
-    #[arg(long, value_name = "FILE")]
-    mib: Option<PathBuf>,
+    /// Write --out as ablate (a circuit) or mib (importances.json: scores and circuit)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "ablate", hide_possible_values = true)]
+    format: FormatArg,
     /// Draw the circuit in Graphviz's language
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
@@ -58,7 +59,7 @@ pub(crate) struct SelectArgs {
 
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &SelectArgs) -> Result<Outcome> {
-    for path in [&args.out, &args.mib, &args.dot, &args.svg].into_iter().flatten() {
+    for path in [&args.out, &args.dot, &args.svg].into_iter().flatten() {
         files::check_writable(path)?;
     }
     let input = inputs::read(&args.scores, None)?;
@@ -71,7 +72,11 @@ pub(crate) fn run(app: &App<'_>, args: &SelectArgs) -> Result<Outcome> {
     let chosen = choose(args, &scores)?;
     let circuit = if args.prune { chosen.prune() } else { chosen.clone() };
     if circuit.is_empty() {
-        let why = if chosen.is_empty() { "nothing was chosen" } else { "no chosen edge is on a path to the logits" };
+        let why = if chosen.is_empty() {
+            "nothing was chosen"
+        } else {
+            "no chosen edge is on a path to the logits"
+        };
         return Err(Error::argument(
             format!("the circuit is empty: {why}"),
             "choose more: a larger --top, or a lower --threshold",
@@ -87,13 +92,14 @@ pub(crate) fn run(app: &App<'_>, args: &SelectArgs) -> Result<Outcome> {
     file.extra.insert("scores".into(), json!(args.scores.display().to_string()));
     let text = file.write();
     if let Some(path) = &args.out {
+        let text = match args.format {
+            FormatArg::Ablate => text.clone(),
+            FormatArg::Mib => MibFile::from_scores(&scores, Some(&circuit))?.write(),
+        };
         files::write_atomic(path, &text)?;
     }
     let run = Run::start(app, manifest, None)?;
     run.write(&text, None)?;
-    if let Some(path) = &args.mib {
-        files::write_atomic(path, &MibFile::from_scores(&scores, Some(&circuit))?.write())?;
-    }
     if let Some(path) = &args.dot {
         files::write_atomic(path, &format::dot(&circuit, Some(&scores))?)?;
     }
@@ -127,6 +133,7 @@ fn print(app: &App<'_>, circuit: &Circuit, scores: &Scores) -> Result<()> {
     let kind = if circuit.level() == Level::Edge { "edges" } else { "nodes" };
     let nodes = circuit.to_nodes().len();
     let rest = if more > 0 { format!("{more} more; ") } else { String::new() };
-    let of_nodes = if circuit.level() == Level::Edge { format!(", from {nodes} nodes") } else { String::new() };
+    let of_nodes =
+        if circuit.level() == Level::Edge { format!(", from {nodes} nodes") } else { String::new() };
     app.printer.note(&format!("{rest}{} of {} {kind}{of_nodes}", circuit.len(), circuit.of()))
 }

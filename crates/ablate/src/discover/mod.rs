@@ -21,6 +21,7 @@ pub mod atp;
 pub mod certify;
 pub mod clean_corrupted;
 mod contract;
+mod cost;
 mod delta;
 pub mod eap;
 pub mod eap_ig_activations;
@@ -28,6 +29,8 @@ pub mod eap_ig_inputs;
 pub mod exact;
 mod moments;
 mod run;
+
+pub use cost::attribution_bytes;
 
 use ablate_graph::{Graph, GraphShape, Kv, Level, Node, Scores, Side, Source};
 use ablate_model::config::Block;

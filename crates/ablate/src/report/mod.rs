@@ -4,6 +4,7 @@
 
 mod comparison;
 mod demo;
+mod evaluation;
 mod grid;
 mod model;
 mod predict;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use demo::{DemoReport, EffectRow};
+pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};

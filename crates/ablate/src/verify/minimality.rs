@@ -77,7 +77,8 @@ fn inflation(frame: &Frame, circuit: &Circuit, random: Random, draw: u64) -> Vec
 }
 
 /// Shi et al. 2024's minimality test of each of `members`: taking it out changes the metric by more than taking a random
-/// edge of a random added path out of the inflated circuit does, in more than `share` of `draws`; levels are Bonferroni's.
+/// edge of a random added path out of the inflated circuit does, in more than `share` of the draws; levels are
+/// Bonferroni's, and there are as many draws as such a level needs.
 ///
 /// # Errors
 /// As [`Session::evaluate`].
@@ -86,9 +87,11 @@ pub fn minimality_tests(
     frame: &Frame,
     circuit: &Circuit,
     members: &[Member],
-    (draws, share, level): (usize, f64, f64),
+    (share, level): (f64, f64),
     seed: u64,
 ) -> Result<Option<Test>> {
+    let enough = (level / members.len().max(1) as f64).ln() / share.ln();
+    let draws = (1.2 * enough).ceil() as usize + 10;
     let random = Random::new(seed, "inflate");
     let mut plans = Vec::new();
     for draw in 0..draws as u64 {
