@@ -88,8 +88,18 @@ impl<T: Real> Engine<'_, T> {
         out
     }
 
-    /// A change of a part of a whole addend becomes what that addend's post-norm, where there is one, makes of it.
-    fn through_post_norm(&self, base: &Base<T>, node: Node, places: &Places, change: &mut [T]) -> Result<()> {
+    /// The change of a whole addend, summed over its parts, becomes what the addend's post-norm, where there is one, makes
+    /// of it. `node` says which addend.
+    ///
+    /// # Errors
+    /// As [`Engine::sender_change`].
+    pub fn through_post_norm(
+        &self,
+        base: &Base<T>,
+        node: Node,
+        places: &Places,
+        change: &mut [T],
+    ) -> Result<()> {
         let Some(layer) = node.layer() else { return Ok(()) };
         let w = &self.weights.layers[layer];
         let is_mlp = matches!(node, Node::Mlp { .. });
@@ -193,8 +203,9 @@ impl<T: Real> Engine<'_, T> {
         Ok(out)
     }
 
-    /// What the stream changes by, `[positions of the example, d_model]`, when what the query, key and value inputs of
-    /// one head see changes by `inputs` (`[positions, d_model]` each, `None` = as in the base run).
+    /// What one head's part of the attention addend changes by, `[positions of the example, d_model]`, when what its query,
+    /// key and value inputs see changes by `inputs` (`[positions, d_model]` each, `None` = as in the base run). The sum of
+    /// a layer's heads becomes a change of the stream by [`Engine::through_post_norm`].
     ///
     /// # Errors
     /// As [`Engine::sender_change`].
@@ -243,9 +254,7 @@ impl<T: Real> Engine<'_, T> {
         attention.mix(0, &pattern, &v, n, &mut z);
         let node = Node::Head { layer, head };
         ops::axpy(-T::ONE, &base.values(self, Site::Node(node), &places)?, &mut z);
-        let mut out = self.head_out(layer, head, &z);
-        self.through_post_norm(base, node, &places, &mut out)?;
-        Ok(out)
+        Ok(self.head_out(layer, head, &z))
     }
 
     /// One head's query, key or value vectors of streams `x`, before norm of heads and rotary embedding.

@@ -181,7 +181,7 @@ fn pass<T: Real>(
     let mut nodes: Vec<Node> = hop.iter().flat_map(|&r| route.graph.nodes_of(r)).collect();
     nodes.sort();
     nodes.dedup();
-    let mut out = Vec::with_capacity(nodes.len());
+    let mut out: Changes<T> = Vec::with_capacity(nodes.len());
     for node in nodes {
         let mine = |r: &&Reader| route.graph.nodes_of(**r).contains(&node);
         let seen =
@@ -195,7 +195,14 @@ fn pass<T: Real>(
             Node::Mlp { layer } => engine.mlp_change(base, &places, layer, &seen[0].1)?,
             Node::Input | Node::Logits => continue,
         };
-        out.push((node, change));
+        // heads of a layer write one addend
+        match out.last_mut() {
+            Some((last, sum)) if same_place(*last, node) => ops::add(&change, sum),
+            _ => out.push((node, change)),
+        }
+    }
+    for (node, change) in out.iter_mut().filter(|(n, _)| matches!(n, Node::Head { .. })) {
+        engine.through_post_norm(base, *node, &places, change)?;
     }
     Ok(out)
 }
