@@ -22,8 +22,9 @@ use crate::table::{Table, number};
 #[command(
     group(ArgGroup::new("rule").required(true).args(["top", "threshold", "greedy"])),
     after_help = "Examples:\n  \
-    ablate select scores.json --top 200 --absolute --prune -o circuit.json\n  \
-    ablate select scores.json --threshold 0.05 -o circuit.json --svg circuit.svg"
+    ablate select scores.json --top 8 --absolute --prune -o circuit.json\n  \
+    ablate select scores.json --threshold 0.05 -o large.json --svg circuit.svg\n  \
+    ablate select scores.json --greedy 6 --absolute --format mib -o importances.json"
 )]
 pub(crate) struct SelectArgs {
     /// File of scores

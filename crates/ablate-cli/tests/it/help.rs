@@ -2,8 +2,23 @@
 
 use crate::support::{ablate, folder};
 
-const COMMANDS: [&str; 10] =
-    ["models", "inspect", "predict", "task", "sweep", "rank-curve", "patch", "prune", "compare", "demo"];
+/// In the order in which one comes to need them: later examples read the files of earlier ones.
+const COMMANDS: [&str; 14] = [
+    "models",
+    "inspect",
+    "predict",
+    "task",
+    "sweep",
+    "rank-curve",
+    "patch",
+    "path",
+    "prune",
+    "discover",
+    "select",
+    "verify",
+    "compare",
+    "demo",
+];
 
 #[test]
 fn examples_of_every_command_run() {
@@ -31,10 +46,10 @@ fn examples_of_every_command_run() {
     }
 }
 
-/// Words of a command line, double quotes taken off.
+/// Words of a command line, quotes taken off.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for (i, part) in line.split('"').enumerate() {
+    for (i, part) in line.split(['"', '\'']).enumerate() {
         if i % 2 == 1 {
             words.push(part.into());
         } else {

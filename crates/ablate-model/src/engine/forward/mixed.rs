@@ -23,7 +23,7 @@ pub(super) struct Mixed<T> {
     /// All positions of every lane.
     full: RowMap,
     /// For each lane: which of the differences, and what readers see, by stage.
-    lanes: Vec<Vec<(usize, HashMap<At, Vec<ReaderCut>>)>>,
+    lanes: Vec<Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>>,
     differences: Vec<Differences<T>>,
     /// Keys and values of cut readers of the current layer.
     pub(super) slots: Vec<SlotRows<T>>,
@@ -67,7 +67,7 @@ impl<T: Real> Mixed<T> {
         let stages = (first..cfg.n_layers).flat_map(|l| [(l, Stage::Attn), (l, Stage::Mlp)]);
         let stages: Vec<At> = stages.chain([(cfg.n_layers, Stage::Pre)]).collect();
         let mut differences: Vec<Differences<T>> = Vec::new();
-        let mut by_plan: HashMap<usize, Vec<(usize, HashMap<At, Vec<ReaderCut>>)>> = HashMap::new();
+        let mut by_plan: HashMap<usize, Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>> = HashMap::new();
         let mut lanes = Vec::with_capacity(chunk.len());
         for (i, lane) in chunk.iter().enumerate() {
             let Some(plan) = ctx.plans.get(lane.plan) else {
