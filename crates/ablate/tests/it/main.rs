@@ -7,6 +7,7 @@ mod codec;
 mod data_bad;
 mod data_files;
 mod data_parts;
+mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod real;
