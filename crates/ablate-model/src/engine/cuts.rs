@@ -70,11 +70,10 @@ impl CutStep {
         }
         let reader = self.graph.reader(id);
         let kept_form = sums && self.positions.is_none() && self.scale == 1.0 && kept.len() < cut.len();
-        (!cut.is_empty()).then(|| ReaderCut {
-            reader,
-            senders: if kept_form { kept } else { cut },
-            kept: kept_form,
-        })
+        if cut.is_empty() {
+            return None;
+        }
+        Some(ReaderCut { reader, senders: if kept_form { kept } else { cut }, kept: kept_form })
     }
 }
 

@@ -121,7 +121,7 @@ impl<'m, T: Real> Engine<'m, T> {
     /// What a base run must keep so that a plan with `edit` can start from it.
     pub fn keep_for(&self, edit: &Edit) -> Keep {
         if matches!(edit.site, Site::Edge(_)) {
-            let reuse = if edit.positions != Positions::All { Keep::KV } else { Keep::NONE };
+            let reuse = if edit.positions == Positions::All { Keep::NONE } else { Keep::KV };
             return Keep::EDGES | reuse;
         }
         let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {

@@ -65,10 +65,8 @@ impl<T: Real> Differences<T> {
         &mut self,
         ctx: &Context<'_, T>,
         node: Node,
-        all: &[Lane],
-        lanes: Range<usize>,
-        full: &RowMap,
-        now: &RowMap,
+        (all, lanes): (&[Lane], Range<usize>),
+        (full, now): (&RowMap, &RowMap),
         live: impl Fn(usize, usize) -> Result<&'l [T]>,
     ) -> Result<()>
     where

@@ -17,13 +17,16 @@ use crate::engine::lanes::{JoinAt, RowMap};
 use crate::error::{Error, Result};
 use crate::weights::{LayerWeights, Linear, NormWeights};
 
+/// Cuts of a plan: which of the differences, and what readers see, by stage.
+type PlanCuts = Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>;
+
 /// The cuts of a chunk.
 #[derive(Debug)]
 pub(super) struct Mixed<T> {
     /// All positions of every lane.
     full: RowMap,
-    /// For each lane: which of the differences, and what readers see, by stage.
-    lanes: Vec<Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>>,
+    /// For each lane.
+    lanes: Vec<PlanCuts>,
     differences: Vec<Differences<T>>,
     /// Keys and values of cut readers of the current layer.
     pub(super) slots: Vec<SlotRows<T>>,
@@ -67,7 +70,7 @@ impl<T: Real> Mixed<T> {
         let stages = (first..cfg.n_layers).flat_map(|l| [(l, Stage::Attn), (l, Stage::Mlp)]);
         let stages: Vec<At> = stages.chain([(cfg.n_layers, Stage::Pre)]).collect();
         let mut differences: Vec<Differences<T>> = Vec::new();
-        let mut by_plan: HashMap<usize, Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>> = HashMap::new();
+        let mut by_plan: HashMap<usize, PlanCuts> = HashMap::new();
         let mut lanes = Vec::with_capacity(chunk.len());
         for (i, lane) in chunk.iter().enumerate() {
             let Some(plan) = ctx.plans.get(lane.plan) else {
@@ -189,7 +192,7 @@ impl<T: Real> Chunk<'_, T> {
             for d in &mut mixed.differences {
                 let graph = d.graph;
                 for node in graph.senders().filter(|&n| before(n, layer, at)) {
-                    d.fill(ctx, node, self.lanes, lanes.clone(), &full, map, |i, r| {
+                    d.fill(ctx, node, (self.lanes, lanes.clone()), (&full, map), |i, r| {
                         let (acts, local) = ctx.base_of(self.lanes[i].example);
                         let row = acts.row(local, map.pos[r] as usize);
                         let value = acts.value(ctx.cfg, Site::Node(node), row);
@@ -238,7 +241,7 @@ impl<T: Real> Chunk<'_, T> {
         for d in &mut mixed.differences {
             for &node in nodes {
                 let (column, len, width) = place(node);
-                d.fill(self.ctx, node, self.lanes, 0..n, &full, &self.map, |_, r| {
+                d.fill(self.ctx, node, (self.lanes, 0..n), (&full, &self.map), |_, r| {
                     Ok(&buffer(&self.b)[r * width + column..r * width + column + len])
                 })?;
             }
