@@ -5,8 +5,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    compare::CompareArgs, demo::DemoArgs, inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs,
-    predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, sweep::SweepArgs, task::TaskArgs,
+    compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, inspect::InspectArgs, models::ModelsArgs,
+    patch::PatchArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, sweep::SweepArgs,
+    task::TaskArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -89,4 +90,5 @@ pub(crate) enum Command {
     Patch(PatchArgs),
     Prune(PruneArgs),
     Compare(CompareArgs),
+    Compress(CompressArgs),
 }

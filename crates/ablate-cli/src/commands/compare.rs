@@ -39,9 +39,9 @@ pub(crate) struct CompareArgs {
 }
 
 /// What a file holds.
-struct Input {
+pub(crate) struct Input {
     name: String,
-    circuit: Option<Circuit>,
+    pub(crate) circuit: Option<Circuit>,
     scores: Option<Scores>,
 }
 
@@ -89,7 +89,8 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn read(path: &Path, graph: Option<&Graph>) -> Result<Input> {
+/// Reads circuits, scores, pruning traces and importances.json.
+pub(crate) fn read(path: &Path, graph: Option<&Graph>) -> Result<Input> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let in_file = |e: ablate::graph::Error| Error::Data {
         path: path.into(),

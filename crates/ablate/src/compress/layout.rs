@@ -97,11 +97,7 @@ impl Layout {
         let kv = |heads: &Vec<usize>| {
             (0..c.n_kv_heads).map(|g| heads.iter().any(|&h| c.kv_of(h) == g).then_some(g)).collect()
         };
-        let mut layout = Self::of(c, kept, kept.iter().map(place).collect(), kept.iter().map(kv).collect());
-        for layer in &mut layout.layers {
-            (layer.zeroed, layer.removed) = (layer.removed, 0);
-        }
-        layout
+        Self::of(c, kept, kept.iter().map(place).collect(), kept.iter().map(kv).collect())
     }
 
     /// `groups` key/value heads with `size` query heads each; a key/value head with more is there more than once.

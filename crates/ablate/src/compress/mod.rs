@@ -57,10 +57,10 @@ pub struct Compressed {
 
 /// The nodes that are removed so that `circuit` is left: of `candidates` those that are no members; without candidates
 /// all heads if the circuit has only heads, all MLPs if it has only MLPs, else both. Of a circuit of edges the nodes
-/// that have one are its members.
+/// that have one are its members. The embedding (`input`), which groups such as `all` hold, always stays.
 ///
 /// # Errors
-/// An empty circuit without candidates; candidates other than heads and MLPs.
+/// An empty circuit without candidates; candidates without a head or MLP.
 pub fn outside(circuit: &Circuit, candidates: Option<&[Node]>) -> Result<Vec<Node>> {
     let graph = circuit.graph();
     let members = members(circuit);
@@ -83,27 +83,32 @@ pub fn outside(circuit: &Circuit, candidates: Option<&[Node]>) -> Result<Vec<Nod
             parts(heads || both, mlps || both)
         }
     };
-    if let Some(node) = candidates.iter().find(|n| matches!(n, Node::Input | Node::Logits)) {
+    let inner: Vec<Node> = candidates.iter().copied().filter(is_inner).collect();
+    if let (Some(node), true) = (candidates.first(), inner.is_empty()) {
         return Err(Error::argument(
             format!("{node} cannot be removed from a checkpoint"),
             "candidates are heads and MLPs: take heads, mlps, all or a set of them",
         ));
     }
-    let removed: BTreeSet<Node> = candidates.into_iter().filter(|n| !members.contains(n)).collect();
+    let removed: BTreeSet<Node> = inner.into_iter().filter(|n| !members.contains(n)).collect();
     let mut removed: Vec<Node> = removed.into_iter().collect();
     removed.sort_by_key(|n| graph.node_id(*n).map(ablate_graph::NodeId::index));
     Ok(removed)
 }
 
+/// Whether a node is a head or an MLP.
+fn is_inner(node: &Node) -> bool {
+    matches!(node, Node::Head { .. } | Node::Mlp { .. })
+}
+
 /// Heads and MLPs of a circuit; of a circuit of edges those at either end of one.
 fn members(circuit: &Circuit) -> BTreeSet<Node> {
     let graph = circuit.graph();
-    let inner = |node: &Node| matches!(node, Node::Head { .. } | Node::Mlp { .. });
     if let Some(nodes) = circuit.nodes() {
-        return nodes.iter().map(|id| graph.node(id)).filter(inner).collect();
+        return nodes.iter().map(|id| graph.node(id)).filter(is_inner).collect();
     }
     let edges = circuit.edges().into_iter().flat_map(|edges| edges.iter());
-    edges.flat_map(|id| ends(graph, graph.edge(id))).filter(inner).collect()
+    edges.flat_map(|id| ends(graph, graph.edge(id))).filter(is_inner).collect()
 }
 
 /// The nodes at both ends of an edge.
@@ -119,6 +124,16 @@ fn ends(graph: &Graph, edge: ablate_graph::Edge) -> Vec<Node> {
         Reader::Logits => Vec::new(),
     };
     std::iter::once(edge.sender).chain(readers).collect()
+}
+
+/// What becomes of each layer, without running or making anything.
+///
+/// # Errors
+/// As [`compress`].
+pub fn layers(model: &Model, request: &Request) -> Result<Vec<LayerReport>> {
+    check_request(model, request)?;
+    let config = model.config();
+    Ok(Layout::new(config, save::abilities(config)?, request).layers)
 }
 
 /// Makes the compressed model. Means are taken over `side` of `mean_set`, in runs that keep at most `budget` bytes.

@@ -3,6 +3,7 @@
 //! are sorted, numbers finite.
 
 mod comparison;
+mod compress;
 mod demo;
 mod grid;
 mod model;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
+pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
 pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
