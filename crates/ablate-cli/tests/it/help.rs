@@ -2,8 +2,19 @@
 
 use crate::support::{ablate, folder};
 
-const COMMANDS: [&str; 10] =
-    ["models", "inspect", "predict", "task", "sweep", "rank-curve", "patch", "prune", "compare", "demo"];
+const COMMANDS: [&str; 11] = [
+    "models",
+    "inspect",
+    "predict",
+    "task",
+    "sweep",
+    "rank-curve",
+    "patch",
+    "prune",
+    "compare",
+    "compress",
+    "demo",
+];
 
 #[test]
 fn examples_of_every_command_run() {

@@ -7,6 +7,7 @@ mod gguf;
 mod hostile;
 mod load;
 mod naive;
+mod save;
 mod tokenizer;
 mod writer;
 
