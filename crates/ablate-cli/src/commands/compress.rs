@@ -242,7 +242,7 @@ fn report(
     let (set, side) = lab.mean_set();
     let rows = &lab.rows.batch;
     let stored = stored.unwrap_or_else(|| Stored::of(&lab.model));
-    let before = save::parameters(lab.model.weights());
+    let before = save::parameters(&lab.model);
     let text = |(what, texts): (String, Vec<Vec<u32>>)| -> Result<TextReport> {
         let (old, new) = (compress::next_token(&lab.model, &texts)?, compress::next_token(small, &texts)?);
         Ok(TextReport { what, tokens: old.tokens, before: old.into(), after: new.into() })
@@ -271,7 +271,7 @@ fn report(
         largest_logit_gap: compress::largest_gap(&lab.model, small, rows, set, side, &job.request)?,
         text: texts.map(text).transpose()?,
         rows_per_second: speed(app, lab, small)?,
-        notes: notes(lab, made, saved),
+        notes: notes(lab, made, saved, stored),
     })
 }
 
@@ -317,7 +317,7 @@ fn speed(app: &App<'_>, lab: &Lab, small: &Model) -> Result<Option<BeforeAfter<f
     Ok(Some(best))
 }
 
-fn notes(lab: &Lab, made: &Compressed, saved: &Saved) -> Vec<String> {
+fn notes(lab: &Lab, made: &Compressed, saved: &Saved, stored: Stored) -> Vec<String> {
     let arch = lab.model.config().arch.as_str();
     let mut notes = made.notes.clone();
     if saved.model_type != arch {
@@ -338,6 +338,13 @@ fn notes(lab: &Lab, made: &Compressed, saved: &Saved) -> Vec<String> {
              use --keep-shape"
                 .into(),
         );
+    }
+    if save::stored_bytes(&lab.model).is_some_and(|before| before < saved.bytes) {
+        let smaller = if stored.bytes() > 2 { "; --store bf16 is smaller" } else { "" };
+        notes.push(format!(
+            "the old file holds fewer bytes a number than the new one, in {}{smaller}",
+            stored.name()
+        ));
     }
     if made.config.n_heads != lab.model.config().n_heads {
         notes.push("heads have new numbers: the table shows which old head stands where".into());

@@ -179,11 +179,12 @@ pub fn check(checkpoint: &Checkpoint<'_>) -> Result<String> {
     Ok(settings.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
-/// Number of weights of a model, an unembedding that is the embedding counted once.
-pub fn parameters(weights: &AnyWeights) -> u64 {
-    match weights {
-        AnyWeights::F32(w) => tensors::parameters(w),
-        AnyWeights::F64(w) => tensors::parameters(w),
+/// Number of weights of a model, an unembedding that is the embedding counted once, and Phi's one norm of a layer.
+pub fn parameters(model: &Model) -> u64 {
+    let one_norm = model.config().arch == "phi";
+    match model.weights() {
+        AnyWeights::F32(w) => tensors::parameters(w, one_norm),
+        AnyWeights::F64(w) => tensors::parameters(w, one_norm),
     }
 }
 

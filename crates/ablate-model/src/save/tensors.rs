@@ -47,14 +47,21 @@ fn tied<T: Real>(w: &Weights<T>) -> bool {
     })
 }
 
-/// Number of weights.
-pub(super) fn parameters<T: Real>(w: &Weights<T>) -> u64 {
+/// Number of weights; with `one_norm` both norms of a layer are one.
+pub(super) fn parameters<T: Real>(w: &Weights<T>, one_norm: bool) -> u64 {
     let matrix = |m: &Matrix<T>| m.rows() * m.cols();
     let vector = |b: Option<&Vec<T>>| b.map_or(0, Vec::len);
     let linear = |l: &Linear<T>| matrix(&l.w) + vector(l.b.as_ref());
     let norm = |n: &Option<NormWeights<T>>| n.as_ref().map_or(0, |n| n.w.len() + vector(n.b.as_ref()));
     let layer = |l: &LayerWeights<T>| {
-        let norms = [&l.norm1, &l.norm2, &l.q_norm, &l.k_norm, &l.post_attn, &l.post_mlp];
+        let norms = [
+            &l.norm1,
+            if one_norm { &None } else { &l.norm2 },
+            &l.q_norm,
+            &l.k_norm,
+            &l.post_attn,
+            &l.post_mlp,
+        ];
         let mlp =
             l.mlp.as_ref().map_or(0, |m| linear(&m.up) + linear(&m.down) + m.gate.as_ref().map_or(0, linear));
         [&l.q, &l.k, &l.v, &l.o].into_iter().map(linear).sum::<usize>()
