@@ -32,7 +32,7 @@ use crate::table::{Table, bytes, number, percent};
 /// that have one stay.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  ablate compress builtin:induction a.json data.jsonl -o small\n  \
-    ablate compress builtin:induction a.json data.jsonl -o zeroed --ablation zero --keep-shape --json sizes.json")]
+    ablate compress builtin:induction a.json data.jsonl -o zeros --ablation zero --json c.json")]
 pub(crate) struct CompressArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

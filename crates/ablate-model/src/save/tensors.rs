@@ -277,7 +277,7 @@ impl<'a, T: Real> List<'a, T> {
         };
         match self.n.layout {
             Layout::InOut => {
-                self.push(format!("{name}.weight"), vec![inputs, outputs], move || some().to_vec())
+                self.push(format!("{name}.weight"), vec![inputs, outputs], move || some().to_vec());
             }
             Layout::OutIn => {
                 self.push(format!("{name}.weight"), vec![outputs, inputs], move || {
