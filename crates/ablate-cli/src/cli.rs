@@ -5,9 +5,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    compare::CompareArgs, demo::DemoArgs, discover::DiscoverArgs, inspect::InspectArgs, models::ModelsArgs,
-    patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
+    compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
+    inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
+    prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -94,4 +95,5 @@ pub(crate) enum Command {
     Select(SelectArgs),
     Verify(VerifyArgs),
     Compare(CompareArgs),
+    Compress(CompressArgs),
 }

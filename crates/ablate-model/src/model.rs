@@ -1,6 +1,7 @@
 //! A loaded model: configuration, weights, tokenizer, and what was decided when it was loaded. It never changes.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ablate_graph::GraphShape;
@@ -39,6 +40,7 @@ pub struct Model {
     weights: AnyWeights,
     tokenizer: Option<Tokenizer>,
     notes: BTreeMap<String, String>,
+    origin: Option<PathBuf>,
     hash: OnceLock<String>,
 }
 
@@ -71,7 +73,8 @@ impl Model {
         notes.insert("center".to_owned(), "false".to_owned());
         let bos = tokenizer.as_ref().map_or("no tokenizer", Tokenizer::bos_note);
         notes.insert("bos".to_owned(), bos.to_owned());
-        Ok(Self { name: name.to_owned(), config, weights, tokenizer, notes, hash: OnceLock::new() })
+        let name = name.to_owned();
+        Ok(Self { name, config, weights, tokenizer, notes, origin: None, hash: OnceLock::new() })
     }
 
     /// The model's name: its folder, file or repository.
@@ -122,6 +125,18 @@ impl Model {
     /// and `ignored tensors` where the file has some that are no part of the model.
     pub fn notes(&self) -> &BTreeMap<String, String> {
         &self.notes
+    }
+
+    /// The folder or `.gguf` file that it was loaded from; `None` for built-in models and for models made of parts.
+    pub fn origin(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
+    /// The model, loaded from `path`.
+    #[must_use]
+    pub(crate) fn with_origin(mut self, path: &Path) -> Self {
+        self.origin = Some(path.to_path_buf());
+        self
     }
 
     /// Adds to the notes.

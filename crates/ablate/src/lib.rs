@@ -1,6 +1,7 @@
 //! Find, test and hand over circuits in transformer language models.
 
 pub mod ablation;
+pub mod compress;
 pub mod curve;
 pub mod dataset;
 pub mod discover;

@@ -1,6 +1,7 @@
 //! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
 
 pub(crate) mod compare;
+pub(crate) mod compress;
 pub(crate) mod demo;
 pub(crate) mod discover;
 pub(crate) mod inspect;
@@ -38,5 +39,6 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(app, args),
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
+        Command::Compress(args) => compress::run(app, args),
     }
 }

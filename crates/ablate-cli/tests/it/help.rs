@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "models",
     "inspect",
     "predict",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 14] = [
     "select",
     "verify",
     "compare",
+    "compress",
     "demo",
 ];
 

@@ -3,6 +3,7 @@
 //! are sorted, numbers finite.
 
 mod comparison;
+mod compress;
 mod demo;
 mod evaluation;
 mod grid;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
+pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
 pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};

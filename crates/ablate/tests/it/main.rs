@@ -4,6 +4,7 @@
 mod attribution;
 mod builtin;
 mod codec;
+mod compress;
 mod data_bad;
 mod data_files;
 mod data_parts;
