@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ablate_graph::{Graph, Level, Plan, ScoreRow, Scores, Side, Source};
-use ablate_model::engine::{Acts, AllLogits, Compiled, Engine, Keep, Sources, Table, backward};
+use ablate_model::engine::{Acts, AllLogits, Compiled, Engine, Keep, Rules, Sources, Table, Visitor, backward};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::contract::{EdgeVisitor, NodeVisitor, Scene, Senders};
 use super::delta::Delta;
 use super::moments::Moments;
-use super::{Attributed, Attribution, Cost, Point};
+use super::{Attributed, Attribution, Cost, Method, Point, eap_gp, hisp, information_flow_routes, random};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 use crate::run::means::Means;
@@ -32,8 +32,10 @@ pub(super) struct Job<'a, T> {
     whole: &'a Batch,
     graph: Graph,
     level: Level,
+    method: Method,
     points: Vec<(Point, f64)>,
     setup: &'a Attribution,
+    rules: Rules,
     means: Option<Means<T>>,
 }
 
@@ -65,10 +67,11 @@ impl<'a, T: Real> Job<'a, T> {
         whole: &'a Batch,
         graph: Graph,
         level: Level,
-        points: Vec<(Point, f64)>,
+        method: Method,
         setup: &'a Attribution,
     ) -> Result<Self> {
         let positional = match setup.ablation.source {
+            _ if !method.compares() => None,
             Source::Mean => Some(false),
             Source::MeanPositional => Some(true),
             _ => None,
@@ -77,7 +80,8 @@ impl<'a, T: Real> Job<'a, T> {
         let means = positional
             .map(|p| Means::new(cfg, weights, set, setup.mean_side, p, outputs(), 4 * setup.chunk_rows))
             .transpose()?;
-        Ok(Self { cfg, weights, whole, graph, level, points, setup, means })
+        let (points, rules) = (method.points(cfg), setup.rules_of(method));
+        Ok(Self { cfg, weights, whole, graph, level, method, points, setup, rules, means })
     }
 
     pub(super) fn run(&self) -> Result<Attributed> {
@@ -110,10 +114,19 @@ impl<'a, T: Real> Job<'a, T> {
             let (score, std_err) = moments.mean_and_std_err(i);
             let per_example = examples
                 .as_ref()
+                .filter(|_| self.method.estimates())
                 .map(|all| clean.iter().enumerate().map(|(e, c)| c - all[e * total + i]).collect());
-            ScoreRow { id: i as u32, score, metric: base - score, std_err, n: moments.n(), per_example }
+            let metric = if self.method.estimates() { base - score } else { base };
+            ScoreRow { id: i as u32, score, metric, std_err, n: moments.n(), per_example }
         });
-        let scores = Scores::new(&self.graph, self.level, rows.collect())?;
+        let mut rows: Vec<ScoreRow> = rows.collect();
+        if self.method == (Method::Hisp { normalise: true }) {
+            hisp::normalise(&self.graph, &mut rows, examples.as_deref_mut());
+        }
+        if self.method == Method::Random {
+            random::fill(self.level, self.setup.seed, &mut rows);
+        }
+        let scores = Scores::new(&self.graph, self.level, rows)?;
         Ok(Attributed { scores, clean, corrupt, examples, cost })
     }
 
@@ -150,7 +163,9 @@ impl<'a, T: Real> Job<'a, T> {
         let engine = Engine::new(self.cfg, self.weights, batch);
         let plan = engine.compile(&Plan::new())?;
         let none = Sources::new();
-        let clean = engine.block(&plan, &none, backward::KEEP, false, None)?;
+        // contributions are measured at every position, also where nothing reads
+        let full = self.method == Method::InformationFlowRoutes;
+        let clean = engine.block(&plan, &none, backward::KEEP, full, None)?;
         let reference = if self.setup.metric == Metric::Kl {
             let vocab = self.cfg.d_vocab_out;
             let logits = engine.judge_block(&plan, &clean, &AllLogits { d_vocab_out: vocab })?;
@@ -162,6 +177,7 @@ impl<'a, T: Real> Job<'a, T> {
         let mut cost = Cost { forward: batch.len() as u64, backward: 0 };
         let mut corrupt = None;
         let table = match self.setup.ablation.source {
+            _ if !self.method.compares() => None,
             Source::Zero => None,
             Source::Mean | Source::MeanPositional => match &self.means {
                 Some(means) => Some(means.table(batch)?),
@@ -174,15 +190,15 @@ impl<'a, T: Real> Job<'a, T> {
             Source::Clean => Some(Table::identity(Arc::new(vec![clean.clone()]))),
             Source::Resample | Source::Given(_) => {
                 cost.forward += batch.len() as u64;
-                let needed = self.points.iter().any(|(p, _)| *p == Point::Corrupt);
-                let keep = if needed { backward::KEEP } else { outputs() };
+                let keep = if self.corrupt_point() { backward::KEEP } else { outputs() };
                 let plan = engine.compile(&Plan::on(Side::Corrupt))?;
                 let acts = Arc::new(vec![engine.block(&plan, &none, keep, false, None)?]);
                 corrupt = Some((plan, Arc::clone(&acts)));
                 Some(Table::identity(acts))
             }
         };
-        let delta = Delta::new(self.cfg, &clean, table.as_ref(), self.setup.ablation.scale)?;
+        let scale = self.setup.ablation.scale;
+        let delta = Delta::new(self.cfg, &clean, table.as_ref(), scale)?;
         Ok(Chunk { engine, judge, plan, clean, corrupt, delta, cost })
     }
 
@@ -203,10 +219,38 @@ impl<'a, T: Real> Job<'a, T> {
             Some((plan, acts)) => Some(chunk.engine.judge_block(plan, &acts[0], &chunk.judge)?),
             None => None,
         };
-        if !self.points.iter().any(|(p, _)| *p == Point::Corrupt) {
+        let mut senders = Senders::default();
+        match self.method {
+            Method::InformationFlowRoutes => {
+                let scene = self.scene(&chunk, 1.0);
+                information_flow_routes::add(&scene, &chunk.clean, chunk.engine.reads(), &mut scores);
+            }
+            Method::EapGp { steps } => self.descend(&mut chunk, steps, &mut senders, &mut scores)?,
+            _ => self.take_gradients(&mut chunk, n, &mut senders, &mut scores)?,
+        }
+        if matches!(self.method, Method::Hisp { .. }) {
+            scores.iter_mut().for_each(|x| *x = x.abs());
+        }
+        let examples = self.setup.per_example.then(|| scores.clone());
+        Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+    }
+
+    /// Whether a gradient is taken in the corrupt run.
+    fn corrupt_point(&self) -> bool {
+        self.points.iter().any(|(p, _)| *p == Point::Corrupt)
+    }
+
+    /// The fixed points, one after the other.
+    fn take_gradients(
+        &self,
+        chunk: &mut Chunk<'_, T>,
+        n: u64,
+        senders: &mut Senders<T>,
+        scores: &mut [f64],
+    ) -> Result<()> {
+        if !self.corrupt_point() {
             chunk.corrupt = None;
         }
-        let mut senders = Senders::default();
         for (point, weight) in &self.points {
             let held;
             let (plan, acts) = match (point, &chunk.corrupt) {
@@ -222,11 +266,54 @@ impl<'a, T: Real> Job<'a, T> {
                     (&held.0, &held.1)
                 }
             };
-            self.backward(&chunk, plan, acts, *weight, &mut senders, &mut scores)?;
+            self.backward(chunk, plan, acts, *weight, senders, scores)?;
             chunk.cost.backward += n;
         }
-        let examples = self.setup.per_example.then(|| scores.clone());
-        Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+        Ok(())
+    }
+
+    /// The path of [`eap_gp`]: every point's run tells where the next one is.
+    fn descend(
+        &self,
+        chunk: &mut Chunk<'_, T>,
+        steps: usize,
+        senders: &mut Senders<T>,
+        scores: &mut [f64],
+    ) -> Result<()> {
+        let n = chunk.engine.batch().len() as u64;
+        let Some((plan, acts)) = chunk.corrupt.take() else {
+            return Err(Error::argument("internal: no corrupt run", "report this"));
+        };
+        let all = AllLogits { d_vocab_out: self.cfg.d_vocab_out };
+        let target = chunk.engine.judge_block(&plan, &acts[0], &all)?;
+        let path = eap_gp::Path::new(target, self.cfg.d_vocab_out, &chunk.clean.offsets);
+        let weight = 1.0 / steps as f64;
+        let mut here: Option<(Compiled, Acts<T>)> = None;
+        for step in 0..steps {
+            let (plan, acts) = here.as_ref().map_or((&chunk.plan, &chunk.clean), |(p, a)| (p, a));
+            self.backward(chunk, plan, acts, weight, senders, scores)?;
+            chunk.cost.backward += n;
+            if step + 1 < steps {
+                let input = path.next(&chunk.engine, plan, acts)?;
+                here = Some(chunk.delta.from_input(&chunk.engine, &chunk.clean, input)?);
+                chunk.cost.forward += n;
+                chunk.cost.backward += n;
+            }
+        }
+        Ok(())
+    }
+
+    fn scene<'s>(&'s self, chunk: &'s Chunk<'_, T>, weight: f64) -> Scene<'s, T> {
+        Scene {
+            cfg: self.cfg,
+            weights: self.weights,
+            graph: self.graph,
+            delta: &chunk.delta,
+            offsets: &chunk.clean.offsets,
+            weight,
+            // what a sender is of a norm's output is linear only where the scale is given
+            freeze_posts: self.rules.freezes_all() || self.method == Method::InformationFlowRoutes,
+        }
     }
 
     fn backward(
@@ -238,28 +325,20 @@ impl<'a, T: Real> Job<'a, T> {
         senders: &mut Senders<T>,
         out: &mut [f64],
     ) -> Result<()> {
-        let scene = Scene {
-            cfg: self.cfg,
-            weights: self.weights,
-            graph: self.graph,
-            delta: &chunk.delta,
-            offsets: &chunk.clean.offsets,
-            weight,
+        let scene = self.scene(chunk, weight);
+        let go = |visitor: &mut dyn Visitor<T>| {
+            chunk.engine.backward(plan, acts, &chunk.judge, &self.rules, visitor, None)
         };
-        let freeze = self.setup.freeze_norm;
-        let (engine, judge) = (&chunk.engine, &chunk.judge);
         match self.level {
             Level::Node => {
-                let mut visitor = NodeVisitor { scene, out };
-                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+                go(&mut NodeVisitor { scene, out })?;
             }
             Level::Edge => {
                 // behind a post-norm, what a difference does to the stream depends on the run
                 if self.weights.layers.iter().any(|w| w.post_attn.is_some() || w.post_mlp.is_some()) {
                     senders.forget();
                 }
-                let mut visitor = EdgeVisitor { scene, acts, senders, out };
-                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+                go(&mut EdgeVisitor { scene, acts, senders, out })?;
             }
         }
         Ok(())

@@ -4,3 +4,4 @@ mod differences;
 mod golden;
 mod identities;
 mod random;
+mod surrogate;
