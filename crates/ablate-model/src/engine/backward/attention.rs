@@ -80,9 +80,11 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Attention of one example; `active` are its rows in `dz`.
-    fn lane(&self, layer: usize, i: usize, active: std::ops::Range<usize>, dz: &[T], slots: &mut Slots<T>) {
+    pub(super) fn lane(&self, layer: usize, i: usize, active: std::ops::Range<usize>, dz: &[T], slots: &mut Slots<T>) {
         let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
-        let (dh, zw, kvw) = (cfg.d_head, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
+        let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
+        // keys and values are one for each query head where readers were cut
+        let kvw = kept.k.len() / self.n().max(1);
         let rows = self.acts.offsets[i]..self.acts.offsets[i + 1];
         let n_keys = rows.len();
         let at: Vec<u32> = self.active[active.clone()].iter().map(|&r| self.pos[r]).collect();
@@ -96,7 +98,7 @@ impl<T: Real> Pass<'_, T> {
             k.chunks_exact_mut(kvw).enumerate().for_each(|(p, row)| rope.rotate(row, dh, p, false));
             q.chunks_exact_mut(zw).zip(&at).for_each(|(row, &p)| rope.rotate(row, dh, p as usize, false));
         }
-        let attention = attention_of(cfg, layer);
+        let attention = Attention { kv_heads: kvw / dh.max(1), ..attention_of(cfg, layer) };
         let mut pattern = vec![T::ZERO; at.len() * n_keys];
         let mut soft = softened(&attention, &self.rules).map(|a| (a, pattern.clone()));
         let mut scratch = Vec::new();
@@ -158,7 +160,7 @@ fn project_all<T: Real>(cfg: &Config, map: &Linear<T>, normed: &[T]) -> Vec<T> {
 }
 
 /// Gradient through the norm of each head's vector; `raw` has `raw_heads` heads a row, `d` one for each query head.
-fn head_norm_backward<T: Real>(
+pub(super) fn head_norm_backward<T: Real>(
     cfg: &Config,
     norm: &NormWeights<T>,
     raw: &[T],

@@ -14,6 +14,7 @@
 //! their own readers.
 
 mod attention;
+mod cuts;
 mod mlp;
 mod params;
 mod readers;
@@ -25,6 +26,7 @@ use std::ops::Range;
 use ablate_graph::{Kv, Node, Site};
 use ablate_tensor::{Matrix, NormAt, Real, backward as kernels, ops};
 
+pub use cuts::CutGradients;
 pub use params::{Gradients, LayerGradients, LinearGradient, MlpGradients, NormGradient};
 pub use readers::Readers;
 pub use readout::Slope;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use ablate_graph::{Node, NodeId, Reader, Site, Slot, Source};
 use ablate_tensor::{Into, Real, View, ops, product};
 
-use super::differences::{Differences, segments};
+use super::differences::{Differences, List, segments};
 use super::{Buffers, Chunk, Context, centre, head_norm};
 use crate::config::Block;
 use crate::engine::backward::addends;
@@ -292,7 +292,10 @@ impl<T: Real> Chunk<'_, T> {
         }
         let original = cut.positions.as_ref().map(|_| values.to_vec());
         if mixed.addends.is_empty() {
-            let lists: Vec<(&[NodeId], bool)> = readers.iter().map(|r| (&r.senders[..], r.kept)).collect();
+            let lists: Vec<List<'_>> = readers
+                .iter()
+                .map(|r| List { senders: &r.senders, taken: r.kept, weights: &r.weights })
+                .collect();
             for (piece, row) in segments(&self.map, i, mixed.full.starts[i], lane.start) {
                 if piece.len() == rows.len() {
                     differences.sum(&lists, row, piece.len(), d, values);
@@ -333,31 +336,33 @@ impl<T: Real> Chunk<'_, T> {
         values: &mut [T],
     ) {
         let (ctx, d) = (self.ctx, self.ctx.cfg.d_model);
-        let mut groups: Vec<((usize, bool), Vec<NodeId>)> = Vec::new();
+        let mut groups: Vec<((usize, bool), Vec<(NodeId, T)>)> = Vec::new();
         let mut plain = Vec::new();
-        for &id in &reader.senders {
+        for (k, &id) in reader.senders.iter().enumerate() {
+            let weight = reader.weights.get(k).map_or(T::ONE, |w| T::of(*w));
             let key = match differences.graph.node(id) {
                 Node::Head { layer, .. } => (layer, false),
                 Node::Mlp { layer } => (layer, true),
                 _ => {
-                    plain.push(id);
+                    plain.push((id, weight));
                     continue;
                 }
             };
             match groups.last_mut() {
-                Some((k, list)) if *k == key => list.push(id),
-                _ => groups.push((key, vec![id])),
+                Some((k, list)) if *k == key => list.push((id, weight)),
+                _ => groups.push((key, vec![(id, weight)])),
             }
         }
         for (r, out) in self.map.rows(i).zip(values.chunks_exact_mut(d)) {
             let row = mixed.full.starts[i] + self.map.pos[r] as usize - self.lanes[i].start;
-            for id in &plain {
-                differences.row(*id, row, d).into_iter().for_each(|x| ops::add(x, out));
+            for (id, weight) in &plain {
+                differences.row(*id, row, d).into_iter().for_each(|x| ops::axpy(*weight, x, out));
             }
             for (key, list) in &groups {
                 let mut sum = vec![T::ZERO; d];
-                for id in list {
-                    differences.row(*id, row, d).into_iter().for_each(|x| ops::add(x, &mut sum));
+                for (id, weight) in list {
+                    let x = differences.row(*id, row, d);
+                    x.into_iter().for_each(|x| ops::axpy(*weight, x, &mut sum));
                 }
                 let w = &ctx.weights.layers[key.0];
                 let post = if key.1 { &w.post_mlp } else { &w.post_attn };
