@@ -17,6 +17,9 @@
 //! | [`hisp`] | nodes | the clean run, absolute values | 2 + 1 | Michel et al. 2019 |
 //! | [`information_flow_routes`] | edges | none: shares of the stream | 1 + 0 | Ferrando & Voita 2024 |
 //! | [`random`] | nodes, edges | none: the control | 1 + 0 | Mueller et al. 2025 |
+//! | [`subnetwork_probing`] | nodes | s steps under drawn masks | 2 + s, s | Cao et al. 2021 |
+//! | [`edge_pruning`] | edges | s steps under drawn masks | 2 + s, s | Bhaskar et al. 2024 |
+//! | [`ugs`] | edges | s steps under drawn masks | 1 + s, s | Li & Janson 2024 |
 //!
 //! The gradients are streamed layer by layer and contracted as they come: for each example and layer one product
 //! `[readers, positions·d_model] × [positions·d_model, senders]`. Nothing of the size nodes × tokens is stored beyond
@@ -30,13 +33,20 @@ pub mod eap;
 pub mod eap_gp;
 pub mod eap_ig_activations;
 pub mod eap_ig_inputs;
+pub mod edge_pruning;
 pub mod gim;
+mod hard_concrete;
 pub mod hisp;
 pub mod information_flow_routes;
+mod learned;
 mod moments;
 pub mod random;
 pub mod relp;
 mod run;
+pub mod subnetwork_probing;
+pub mod ugs;
+
+pub use learned::Learning;
 
 use ablate_graph::{Graph, GraphShape, Kv, Level, Node, Scores, Side, Source};
 use ablate_model::config::Block;
@@ -90,6 +100,12 @@ pub enum Method {
     InformationFlowRoutes,
     /// See [`random`].
     Random,
+    /// Nodes, see [`subnetwork_probing`].
+    SubnetworkProbing,
+    /// Edges, see [`edge_pruning`].
+    EdgePruning,
+    /// Edges, see [`ugs`].
+    Ugs,
 }
 
 /// Which ends of an integrated-gradients path are among its points.
@@ -126,7 +142,7 @@ impl Endpoints {
 
 impl Method {
     /// Names of the methods.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 14] = [
         "atp",
         "eap",
         "eap-ig-inputs",
@@ -138,6 +154,9 @@ impl Method {
         "hisp",
         "information-flow-routes",
         "random",
+        "subnetwork-probing",
+        "edge-pruning",
+        "ugs",
     ];
 
     /// The method of this name; `steps` and `endpoints` matter to those with a path.
@@ -160,6 +179,9 @@ impl Method {
             "hisp" => Ok(Self::Hisp { normalise: false }),
             "information-flow-routes" => Ok(Self::InformationFlowRoutes),
             "random" => Ok(Self::Random),
+            "subnetwork-probing" => Ok(Self::SubnetworkProbing),
+            "edge-pruning" => Ok(Self::EdgePruning),
+            "ugs" => Ok(Self::Ugs),
             _ => Err(Error::unknown("method", name, Self::NAMES)),
         }
     }
@@ -178,6 +200,9 @@ impl Method {
             Self::Hisp { .. } => "hisp",
             Self::InformationFlowRoutes => "information-flow-routes",
             Self::Random => "random",
+            Self::SubnetworkProbing => "subnetwork-probing",
+            Self::EdgePruning => "edge-pruning",
+            Self::Ugs => "ugs",
         }
     }
 
@@ -193,7 +218,12 @@ impl Method {
             Self::Gim => gim::points(),
             Self::Hisp { .. } => hisp::points(),
             // the path makes its own points; the others take no gradient
-            Self::EapGp { .. } | Self::InformationFlowRoutes | Self::Random => Vec::new(),
+            Self::EapGp { .. }
+            | Self::InformationFlowRoutes
+            | Self::Random
+            | Self::SubnetworkProbing
+            | Self::EdgePruning
+            | Self::Ugs => Vec::new(),
         }
     }
 
@@ -207,16 +237,21 @@ impl Method {
         self.compares()
     }
 
+    /// Whether it learns a mask.
+    pub fn learns(self) -> bool {
+        matches!(self, Self::SubnetworkProbing | Self::EdgePruning | Self::Ugs)
+    }
+
     /// Whether its scores are estimates of what ablation does to the metric.
     fn estimates(self) -> bool {
-        self.compares() && self != Self::Hisp { normalise: true }
+        self.compares() && !self.learns() && self != Self::Hisp { normalise: true }
     }
 
     /// The only level it scores, where there is one.
     pub fn only_level(self) -> Option<Level> {
         match self {
-            Self::Atp | Self::Hisp { .. } => Some(Level::Node),
-            Self::InformationFlowRoutes => Some(Level::Edge),
+            Self::Atp | Self::Hisp { .. } | Self::SubnetworkProbing => Some(Level::Node),
+            Self::InformationFlowRoutes | Self::EdgePruning | Self::Ugs => Some(Level::Edge),
             _ => None,
         }
     }
@@ -259,6 +294,8 @@ pub struct Attribution {
     pub rules: Option<Rules>,
     /// Of everything random.
     pub seed: u64,
+    /// How masks are learned; `None` = [`Learning::of`] the method.
+    pub learning: Option<Learning>,
     /// Whether to keep every example's score.
     pub per_example: bool,
     /// Rows of tokens that are worked on at once by a thread.
@@ -277,6 +314,7 @@ impl Default for Attribution {
             freeze_norm: false,
             rules: None,
             seed: 0,
+            learning: None,
             per_example: false,
             chunk_rows: 160,
         }
@@ -284,6 +322,11 @@ impl Default for Attribution {
 }
 
 impl Attribution {
+    /// How `method` learns its mask.
+    fn learning_of(&self, method: Method) -> Learning {
+        self.learning.unwrap_or_else(|| Learning::of(method))
+    }
+
     /// The rules of the backward pass under `method`.
     fn rules_of(&self, method: Method) -> Rules {
         let mut rules = self.rules.unwrap_or(match method {
@@ -363,7 +406,8 @@ pub fn attribute_with<T: Real>(
     check(batch, method, setup)?;
     let level = if method == Method::Atp { Level::Node } else { setup.level };
     let graph = graph_of(cfg, setup.kv)?;
-    run::Job::new(cfg, weights, batch, graph, level, method, setup)?.run()
+    let job = run::Job::new(cfg, weights, batch, graph, level, method, setup)?;
+    if method.learns() { learned::run(&job, setup.learning_of(method)) } else { job.run() }
 }
 
 fn check(batch: &Batch, method: Method, setup: &Attribution) -> Result<()> {

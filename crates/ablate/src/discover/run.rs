@@ -27,14 +27,14 @@ fn outputs() -> Keep {
 /// A method on a model and a data set.
 #[derive(Debug)]
 pub(super) struct Job<'a, T> {
-    cfg: &'a Config,
-    weights: &'a Weights<T>,
-    whole: &'a Batch,
-    graph: Graph,
-    level: Level,
-    method: Method,
+    pub(super) cfg: &'a Config,
+    pub(super) weights: &'a Weights<T>,
+    pub(super) whole: &'a Batch,
+    pub(super) graph: Graph,
+    pub(super) level: Level,
+    pub(super) method: Method,
     points: Vec<(Point, f64)>,
-    setup: &'a Attribution,
+    pub(super) setup: &'a Attribution,
     rules: Rules,
     means: Option<Means<T>>,
 }
@@ -49,15 +49,17 @@ struct Part {
 }
 
 /// One chunk's runs.
-struct Chunk<'a, T> {
-    engine: Engine<'a, T>,
-    judge: MetricJudge<T>,
-    plan: Compiled,
-    clean: Acts<T>,
+pub(super) struct Chunk<'a, T> {
+    pub(super) engine: Engine<'a, T>,
+    pub(super) judge: MetricJudge<T>,
+    pub(super) plan: Compiled,
+    pub(super) clean: Acts<T>,
     /// The corrupt run, where it is needed.
-    corrupt: Option<(Compiled, Arc<Vec<Acts<T>>>)>,
+    pub(super) corrupt: Option<(Compiled, Arc<Vec<Acts<T>>>)>,
     delta: Delta<T>,
-    cost: Cost,
+    /// What stands for ablated outputs, where a mask is learned.
+    pub(super) table: Option<Table<T>>,
+    pub(super) cost: Cost,
 }
 
 impl<'a, T: Real> Job<'a, T> {
@@ -71,7 +73,7 @@ impl<'a, T: Real> Job<'a, T> {
         setup: &'a Attribution,
     ) -> Result<Self> {
         let positional = match setup.ablation.source {
-            _ if !method.compares() => None,
+            _ if !method.compares() || learns_constants(method, setup) => None,
             Source::Mean => Some(false),
             Source::MeanPositional => Some(true),
             _ => None,
@@ -131,7 +133,7 @@ impl<'a, T: Real> Job<'a, T> {
     }
 
     /// Consecutive rows of the data set, about as many tokens each, as many chunks as keep every thread busy.
-    fn chunks(&self) -> Vec<Range<usize>> {
+    pub(super) fn chunks(&self) -> Vec<Range<usize>> {
         let lens: Vec<usize> = self.whole.rows().iter().map(|r| r.clean.len()).collect();
         let total: usize = lens.iter().sum();
         let threads = rayon::current_num_threads().max(1);
@@ -159,7 +161,7 @@ impl<'a, T: Real> Job<'a, T> {
     }
 
     /// Clean run, metric and differences.
-    fn prepare<'b>(&'b self, batch: &'b Batch, rows: &[usize]) -> Result<Chunk<'b, T>> {
+    pub(super) fn prepare<'b>(&'b self, batch: &'b Batch, rows: &[usize]) -> Result<Chunk<'b, T>> {
         let engine = Engine::new(self.cfg, self.weights, batch);
         let plan = engine.compile(&Plan::new())?;
         let none = Sources::new();
@@ -177,7 +179,7 @@ impl<'a, T: Real> Job<'a, T> {
         let mut cost = Cost { forward: batch.len() as u64, backward: 0 };
         let mut corrupt = None;
         let table = match self.setup.ablation.source {
-            _ if !self.method.compares() => None,
+            _ if !self.method.compares() || self.learns_constants() => None,
             Source::Zero => None,
             Source::Mean | Source::MeanPositional => match &self.means {
                 Some(means) => Some(means.table(batch)?),
@@ -199,7 +201,8 @@ impl<'a, T: Real> Job<'a, T> {
         };
         let scale = self.setup.ablation.scale;
         let delta = Delta::new(self.cfg, &clean, table.as_ref(), scale)?;
-        Ok(Chunk { engine, judge, plan, clean, corrupt, delta, cost })
+        let table = table.filter(|_| self.method.learns());
+        Ok(Chunk { engine, judge, plan, clean, corrupt, delta, table, cost })
     }
 
     fn donors(&self, donors: &Batch) -> Result<Table<T>> {
@@ -233,6 +236,11 @@ impl<'a, T: Real> Job<'a, T> {
         }
         let examples = self.setup.per_example.then(|| scores.clone());
         Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+    }
+
+    /// Whether learned constants stand for what is ablated.
+    pub(super) fn learns_constants(&self) -> bool {
+        learns_constants(self.method, self.setup)
     }
 
     /// Whether a gradient is taken in the corrupt run.
@@ -343,6 +351,10 @@ impl<'a, T: Real> Job<'a, T> {
         }
         Ok(())
     }
+}
+
+fn learns_constants(method: Method, setup: &Attribution) -> bool {
+    method == Method::Ugs && setup.learning_of(method).constants.is_some()
 }
 
 /// The error with row numbers of the whole data set.
