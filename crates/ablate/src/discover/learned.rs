@@ -12,7 +12,7 @@ use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::{Real, ops};
 use rayon::prelude::*;
 
-use super::run::Job;
+use super::run::{Job, shift};
 use super::{Attributed, Cost, Method, edge_pruning, subnetwork_probing, ugs};
 use crate::error::{Error, Result};
 use crate::metric::MetricJudge;
@@ -24,6 +24,8 @@ pub struct Learning {
     pub steps: usize,
     /// Rows of a step, at least; chunks of rows are whole.
     pub batch: usize,
+    /// Tokens of a chunk, about: each chunk of a step has its own draw of the mask, so that fewer tokens make more draws.
+    pub chunk: usize,
     /// Step size of Adam.
     pub rate: f64,
     /// Weight of the penalty on what stays (for `edge-pruning`: step size of its multipliers).
@@ -38,10 +40,17 @@ impl Learning {
     /// The settings that `method` uses unless told otherwise.
     pub fn of(method: Method) -> Self {
         let base =
-            Self { steps: 200, batch: 32, rate: 0.1, penalty: 10.0, sparsity: 0.95, constants: None };
+            Self { steps: 200, batch: 32, chunk: 160, rate: 0.1, penalty: 10.0, sparsity: 0.95, constants: None };
         match method {
             Method::EdgePruning => Self { steps: 400, penalty: 5.0, ..base },
-            Method::Ugs => Self { steps: 400, penalty: 0.05, constants: Some(0.01), ..base },
+            Method::Ugs => Self {
+                steps: 1000,
+                chunk: 20,
+                rate: 0.05,
+                penalty: 0.05,
+                constants: Some(0.01),
+                ..base
+            },
             _ => base,
         }
     }
@@ -122,6 +131,8 @@ struct Ready<'b, T> {
     /// Every edge is cut; weights come with the mask.
     plan: Compiled,
     sources: Sources<T>,
+    /// First row of the data set, and number of rows.
+    first: usize,
     rows: usize,
 }
 
@@ -132,8 +143,9 @@ impl<T: Real> Ready<'_, T> {
         for cut in &mut plan.cuts {
             cut.weights = Some(Arc::new(weights.clone()));
         }
-        let acts = self.engine.block(&plan, sources, KEEP, false, None)?;
-        Ok(self.engine.backward_cuts(&plan, sources, &acts, &self.judge)?)
+        let acts = self.engine.block(&plan, sources, KEEP, false, None);
+        let found = acts.and_then(|acts| self.engine.backward_cuts(&plan, sources, &acts, &self.judge));
+        found.map_err(|e| shift(e.into(), self.first))
     }
 }
 
@@ -173,13 +185,16 @@ impl Shape {
 /// Learns the mask of the job's method.
 pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attributed> {
     learning.check(&job.graph)?;
-    let ranges = job.chunks();
+    let ranges = job.chunks(learning.chunk.min(job.setup.chunk_rows));
     let batches: Vec<Batch> =
         ranges.iter().map(|r| job.whole.subset(&r.clone().collect::<Vec<usize>>())).collect();
     let prepared: Vec<(Ready<'_, T>, Run)> = batches
         .par_iter()
         .zip(&ranges)
-        .map(|(batch, range)| ready(job, batch, &range.clone().collect::<Vec<usize>>()))
+        .map(|(batch, range)| {
+            let rows: Vec<usize> = range.clone().collect();
+            ready(job, batch, &rows).map_err(|e| shift(e, range.start))
+        })
         .collect::<Result<_>>()?;
     let mut cost = Cost::default();
     let (mut clean, mut corrupt) = (Vec::new(), Some(Vec::new()));
@@ -201,7 +216,8 @@ pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attri
         Method::Ugs => Box::new(ugs::Sampled::new(n, learning, seed)),
         _ => Box::new(subnetwork_probing::Probed::new(n, learning, seed)),
     };
-    let mut constants = learning.constants.map(|rate| Constants::new(job.cfg, &job.graph, rate));
+    let rate = learning.constants.filter(|_| job.learns_constants());
+    let mut constants = rate.map(|rate| Constants::new(job.cfg, &job.graph, rate));
     let order = Rows { random: Random::new(seed, "mask-rows"), chunks: &chunks, batch: learning.batch };
     for step in 0..learning.steps {
         let picked = order.of(step);
@@ -280,7 +296,7 @@ fn ready<'b, T: Real>(
     }
     let plan = chunk.engine.compile(&plan)?;
     let run = Run { clean, corrupt, cost: chunk.cost };
-    Ok((Ready { engine: chunk.engine, judge: chunk.judge, plan, sources, rows: batch.len() }, run))
+    Ok((Ready { engine: chunk.engine, judge: chunk.judge, plan, sources, first: rows[0], rows: batch.len() }, run))
 }
 
 /// Which chunks a step takes: each once before any comes again.

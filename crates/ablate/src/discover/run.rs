@@ -92,7 +92,7 @@ impl<'a, T: Real> Job<'a, T> {
         let (mut clean, mut corrupt) = (Vec::new(), Some(Vec::new()));
         let mut examples = self.setup.per_example.then(Vec::new);
         let mut cost = Cost::default();
-        let chunks = self.chunks();
+        let chunks = self.chunks(self.setup.chunk_rows);
         // in waves, so that finished parts do not pile up; parts are added in the order of the rows
         for wave in chunks.chunks(4 * rayon::current_num_threads().max(1)) {
             let parts: Vec<Part> =
@@ -133,11 +133,11 @@ impl<'a, T: Real> Job<'a, T> {
     }
 
     /// Consecutive rows of the data set, about as many tokens each, as many chunks as keep every thread busy.
-    pub(super) fn chunks(&self) -> Vec<Range<usize>> {
+    pub(super) fn chunks(&self, tokens_each: usize) -> Vec<Range<usize>> {
         let lens: Vec<usize> = self.whole.rows().iter().map(|r| r.clean.len()).collect();
         let total: usize = lens.iter().sum();
         let threads = rayon::current_num_threads().max(1);
-        let parts = total.div_ceil(self.setup.chunk_rows.max(1)).next_multiple_of(threads);
+        let parts = total.div_ceil(tokens_each.max(1)).next_multiple_of(threads);
         let limit = total.div_ceil(parts.max(1));
         let (mut out, mut from, mut tokens) = (Vec::new(), 0, 0);
         for (i, len) in lens.iter().enumerate() {
@@ -358,7 +358,7 @@ fn learns_constants(method: Method, setup: &Attribution) -> bool {
 }
 
 /// The error with row numbers of the whole data set.
-fn shift(error: Error, by: usize) -> Error {
+pub(super) fn shift(error: Error, by: usize) -> Error {
     use ablate_model::Error as Inner;
     match error {
         Error::Row { row, message, hint } => Error::Row { row: row + by, message, hint },
