@@ -81,7 +81,9 @@ impl CutStep {
         });
         let kept_form = sums
             && weights.is_empty()
-            && self.positions.is_none() && self.scale == 1.0 && kept.len() < cut.len();
+            && self.positions.is_none()
+            && self.scale == 1.0
+            && kept.len() < cut.len();
         (!cut.is_empty()).then(|| ReaderCut {
             reader,
             senders: if kept_form { kept } else { cut },

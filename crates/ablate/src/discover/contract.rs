@@ -98,7 +98,14 @@ impl<T: Real> Senders<T> {
     }
 
     /// Makes the senders of `input` and the layers below `layers` at rows `first..first + n`, unless they are here.
-    pub(super) fn hold(&mut self, scene: &Scene<'_, T>, acts: &Acts<T>, layers: usize, first: usize, n: usize) {
+    pub(super) fn hold(
+        &mut self,
+        scene: &Scene<'_, T>,
+        acts: &Acts<T>,
+        layers: usize,
+        first: usize,
+        n: usize,
+    ) {
         if self.held.is_some_and(|(l, f, m)| l >= layers && f == first && m == n) {
             return;
         }

@@ -7,7 +7,8 @@
 //! # Formula
 //! With `y = in_v[pos]` the stream at the reader and `x_u[pos]` the sender's addend, `[d_model]` each:
 //! `p_u = max(0, ‖y‖₁ − ‖y − x_u‖₁)`, `c(u→v)[pos] = p_u / Σ_w p_w` over the senders `w` before the reader (0 where all `p`
-//! are 0), `score(u→v) = mean_i mean_pos c(u→v)`; for `logits`, over the read position. The scores into a reader add up to 1.
+//! are 0), `score(u→v) = mean_i mean_pos c(u→v)`; for `logits`, over the read position. The scores into a reader add up to 1 where every
+//! position has shares.
 //! Behind a post-norm (Gemma 2) `x_u` is the sender's part of the norm's output at that scale.
 //!
 //! # Cost

@@ -39,18 +39,20 @@ pub struct Learning {
 impl Learning {
     /// The settings that `method` uses unless told otherwise.
     pub fn of(method: Method) -> Self {
-        let base =
-            Self { steps: 200, batch: 32, chunk: 160, rate: 0.1, penalty: 10.0, sparsity: 0.95, constants: None };
+        let base = Self {
+            steps: 200,
+            batch: 32,
+            chunk: 160,
+            rate: 0.1,
+            penalty: 10.0,
+            sparsity: 0.95,
+            constants: None,
+        };
         match method {
             Method::EdgePruning => Self { steps: 400, penalty: 5.0, ..base },
-            Method::Ugs => Self {
-                steps: 1000,
-                chunk: 20,
-                rate: 0.05,
-                penalty: 0.05,
-                constants: Some(0.01),
-                ..base
-            },
+            Method::Ugs => {
+                Self { steps: 1000, chunk: 20, rate: 0.05, penalty: 0.05, constants: Some(0.01), ..base }
+            }
             _ => base,
         }
     }
@@ -274,11 +276,7 @@ struct Run {
 }
 
 /// Runs a chunk unmasked, and keeps what masks need.
-fn ready<'b, T: Real>(
-    job: &'b Job<'_, T>,
-    batch: &'b Batch,
-    rows: &[usize],
-) -> Result<(Ready<'b, T>, Run)> {
+fn ready<'b, T: Real>(job: &'b Job<'_, T>, batch: &'b Batch, rows: &[usize]) -> Result<(Ready<'b, T>, Run)> {
     let chunk = job.prepare(batch, rows)?;
     let clean = chunk.engine.judge_block(&chunk.plan, &chunk.clean, &chunk.judge)?;
     let corrupt = match &chunk.corrupt {
@@ -296,7 +294,10 @@ fn ready<'b, T: Real>(
     }
     let plan = chunk.engine.compile(&plan)?;
     let run = Run { clean, corrupt, cost: chunk.cost };
-    Ok((Ready { engine: chunk.engine, judge: chunk.judge, plan, sources, first: rows[0], rows: batch.len() }, run))
+    Ok((
+        Ready { engine: chunk.engine, judge: chunk.judge, plan, sources, first: rows[0], rows: batch.len() },
+        run,
+    ))
 }
 
 /// Which chunks a step takes: each once before any comes again.

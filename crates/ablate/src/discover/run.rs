@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ablate_graph::{Graph, Level, Plan, ScoreRow, Scores, Side, Source};
-use ablate_model::engine::{Acts, AllLogits, Compiled, Engine, Keep, Rules, Sources, Table, Visitor, backward};
+use ablate_model::engine::{
+    Acts, AllLogits, Compiled, Engine, Keep, Rules, Sources, Table, Visitor, backward,
+};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 use rayon::prelude::*;

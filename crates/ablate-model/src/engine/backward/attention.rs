@@ -80,7 +80,14 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Attention of one example; `active` are its rows in `dz`.
-    pub(super) fn lane(&self, layer: usize, i: usize, active: std::ops::Range<usize>, dz: &[T], slots: &mut Slots<T>) {
+    pub(super) fn lane(
+        &self,
+        layer: usize,
+        i: usize,
+        active: std::ops::Range<usize>,
+        dz: &[T],
+        slots: &mut Slots<T>,
+    ) {
         let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
         let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
         // keys and values are one for each query head where readers were cut

@@ -78,8 +78,7 @@ impl<T: Real> Engine<'_, T> {
         streams.out.values = values;
         streams.give(&g, logits..logits + 1);
         for layer in (0..cfg.n_layers).rev() {
-            let active =
-                if layer + 1 == cfg.n_layers { reads.clone() } else { (0..streams.rows).collect() };
+            let active = if layer + 1 == cfg.n_layers { reads.clone() } else { (0..streams.rows).collect() };
             streams.mlp(&ctx, plan, &mut seen, &lanes, layer, &active)?;
             streams.attention(&ctx, plan, &mut seen, &lanes, layer, &active)?;
         }
@@ -92,7 +91,10 @@ fn check<'p, T: Real>(engine: &Engine<'_, T>, plan: &'p Compiled) -> Result<&'p 
     let post = engine.weights.layers.iter().any(|l| l.post_attn.is_some() || l.post_mlp.is_some());
     if post {
         return Err(Error::Plan {
-            message: format!("{} norms what heads and MLPs write: edges have no weights there", engine.cfg.arch),
+            message: format!(
+                "{} norms what heads and MLPs write: edges have no weights there",
+                engine.cfg.arch
+            ),
             hint: Some("use eap-ig-inputs, relp or gim".into()),
         });
     }

@@ -145,7 +145,10 @@ fn models_with_post_norms_are_refused() {
     let kind = kinds().into_iter().find(|k| k.post_norm).unwrap();
     let w = plain(&kind, 1);
     let data = batch(&kind.cfg, &[3]);
-    let setup = Attribution { learning: Some(Learning { steps: 1, ..Learning::of(Method::Ugs) }), ..Attribution::default() };
+    let setup = Attribution {
+        learning: Some(Learning { steps: 1, ..Learning::of(Method::Ugs) }),
+        ..Attribution::default()
+    };
     let error = attribute_with(&kind.cfg, &w, &data, Method::Ugs, &setup).unwrap_err();
     assert!(error.to_string().contains("norms what heads and MLPs write"), "{error}");
     assert!(error.hint().is_some());
@@ -168,7 +171,12 @@ fn probing_finds_the_true_heads() {
     let setup = Attribution {
         level: Level::Node,
         metric: Metric::Kl,
-        learning: Some(Learning { steps: 80, batch: 8, rate: 0.2, ..Learning::of(Method::SubnetworkProbing) }),
+        learning: Some(Learning {
+            steps: 80,
+            batch: 8,
+            rate: 0.2,
+            ..Learning::of(Method::SubnetworkProbing)
+        }),
         ..Attribution::default()
     };
     let found = attribute(&model, &data, Method::SubnetworkProbing, &setup).unwrap();
@@ -207,8 +215,7 @@ fn scores(method: Method, learning: Learning, ablation: Source) -> (Vec<(f64, Ed
     let plans: Vec<Plan> = truth.iter().map(plan).collect();
     let effects = Study::new(&model, data, metric).unwrap().evaluate(&plans).unwrap();
     let matters = |i: usize| effects[i].iter().sum::<f64>() / (effects[i].len() as f64) < -0.3;
-    let truth: Vec<Edge> =
-        truth.iter().enumerate().filter(|(i, _)| matters(*i)).map(|(_, e)| *e).collect();
+    let truth: Vec<Edge> = truth.iter().enumerate().filter(|(i, _)| matters(*i)).map(|(_, e)| *e).collect();
     assert!(truth.len() >= 3, "{truth:?}");
     let all = found.scores.rows().iter().map(|r| (r.score, graph.edge(ablate::graph::EdgeId(r.id))));
     all.partition(|(_, e)| truth.contains(e))

@@ -6,8 +6,8 @@ use ablate::graph::Plan;
 use ablate::model::config::{Activation, Block, Config, NormKind, PositionKind, RopeStyle};
 use ablate::model::engine::backward::{ActivationRule, Blind, KEEP, NormRule, SoftmaxRule};
 use ablate::model::engine::{Engine, Gradients, Rules, Sources};
-use ablate_tensor::Real;
 use ablate::model::weights::{LayerWeights, Linear, MlpWeights, NormWeights, Weights};
+use ablate_tensor::Real;
 
 use super::differences::{Curved, nudged};
 use super::random::{Kind, Numbers, batch, kinds, plain};
