@@ -84,7 +84,7 @@ impl CutStep {
             && self.positions.is_none()
             && self.scale == 1.0
             && kept.len() < cut.len();
-        (!cut.is_empty()).then(|| ReaderCut {
+        (!cut.is_empty()).then_some(ReaderCut {
             reader,
             senders: if kept_form { kept } else { cut },
             kept: kept_form,

@@ -104,22 +104,21 @@ impl<T: Real> Delta<T> {
         let base = (!nodes.contains(&Node::Input)).then_some(clean);
         given(engine, &plan, table, base)
     }
+}
 
-    /// The run whose `input` is this (`[rows, d_model]`), and its plan; lengths are those of `clean`.
-    pub(super) fn from_input(
-        &self,
-        engine: &Engine<'_, T>,
-        clean: &Acts<T>,
-        input: Vec<T>,
-    ) -> Result<(Compiled, Acts<T>)> {
-        let lens: Vec<usize> = clean.offsets.windows(2).map(|w| w[1] - w[0]).collect();
-        let mut table = Acts::new(engine.config(), Keep::NONE, 0, &lens);
-        match table.layers.first_mut() {
-            Some(first) => Arc::make_mut(first).pre = input,
-            None => table.last = input,
-        }
-        given(engine, &Plan::new().replace(Site::Node(Node::Input), Source::Given(0)), table, None)
+/// The run whose `input` is this (`[rows, d_model]`), and its plan; lengths are those of `clean`.
+pub(super) fn from_input<T: Real>(
+    engine: &Engine<'_, T>,
+    clean: &Acts<T>,
+    input: Vec<T>,
+) -> Result<(Compiled, Acts<T>)> {
+    let lens: Vec<usize> = clean.offsets.windows(2).map(|w| w[1] - w[0]).collect();
+    let mut table = Acts::new(engine.config(), Keep::NONE, 0, &lens);
+    match table.layers.first_mut() {
+        Some(first) => Arc::make_mut(first).pre = input,
+        None => table.last = input,
     }
+    given(engine, &Plan::new().replace(Site::Node(Node::Input), Source::Given(0)), table, None)
 }
 
 /// The run of `plan`, whose given source is `table`.

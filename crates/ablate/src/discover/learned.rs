@@ -140,10 +140,10 @@ struct Ready<'b, T> {
 
 impl<T: Real> Ready<'_, T> {
     /// Metric and gradients under these weights.
-    fn run(&self, weights: Vec<f64>, sources: &Sources<T>) -> Result<CutGradients> {
+    fn run(&self, weights: &Arc<Vec<f64>>, sources: &Sources<T>) -> Result<CutGradients> {
         let mut plan = self.plan.clone();
         for cut in &mut plan.cuts {
-            cut.weights = Some(Arc::new(weights.clone()));
+            cut.weights = Some(Arc::clone(weights));
         }
         let acts = self.engine.block(&plan, sources, KEEP, false, None);
         let found = acts.and_then(|acts| self.engine.backward_cuts(&plan, sources, &acts, &self.judge));
@@ -213,11 +213,7 @@ pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attri
     let shape = Shape { graph: job.graph, level: job.level };
     let n = job.level.total(&job.graph);
     let seed = job.setup.seed;
-    let mut mask: Box<dyn Mask> = match job.method {
-        Method::EdgePruning => Box::new(edge_pruning::Pruned::new(n, learning, seed)),
-        Method::Ugs => Box::new(ugs::Sampled::new(n, learning, seed)),
-        _ => Box::new(subnetwork_probing::Probed::new(n, learning, seed)),
-    };
+    let mut mask = start(job.method, n, learning, seed);
     let rate = learning.constants.filter(|_| job.learns_constants());
     let mut constants = rate.map(|rate| Constants::new(job.cfg, &job.graph, rate));
     let order = Rows { random: Random::new(seed, "mask-rows"), chunks: &chunks, batch: learning.batch };
@@ -229,10 +225,10 @@ pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attri
             .par_iter()
             .map(|&c| {
                 let chunk = &chunks[c];
-                let weights = shape.weights(&mask.draw(step as u64, c as u64));
+                let weights = Arc::new(shape.weights(&mask.draw(step as u64, c as u64)));
                 match &table {
-                    Some(values) => chunk.run(weights, &values.over(&chunk.engine)),
-                    None => chunk.run(weights, &chunk.sources),
+                    Some(values) => chunk.run(&weights, &values.over(&chunk.engine)),
+                    None => chunk.run(&weights, &chunk.sources),
                 }
             })
             .collect::<Result<_>>()?;
@@ -246,6 +242,15 @@ pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attri
         cost.backward += rows as u64;
     }
     finish(job, mask.as_ref(), (clean, corrupt), cost)
+}
+
+/// The mask of a method before the first step.
+fn start(method: Method, n: usize, learning: Learning, seed: u64) -> Box<dyn Mask> {
+    match method {
+        Method::EdgePruning => Box::new(edge_pruning::Pruned::new(n, learning, seed)),
+        Method::Ugs => Box::new(ugs::Sampled::new(n, learning, seed)),
+        _ => Box::new(subnetwork_probing::Probed::new(n, learning, seed)),
+    }
 }
 
 /// Scores, as every method gives them.
@@ -362,7 +367,7 @@ impl Constants {
             if l == 0 {
                 put(&mut layer.pre, &self.values[0]);
             }
-            let own = &self.values[1 + l * per_layer..1 + (l + 1) * per_layer];
+            let own = &self.values[1 + l * per_layer..][..per_layer];
             for (to, from) in layer.z.chunks_exact_mut(cfg.d_head.max(1)).zip(&own[..cfg.n_heads]) {
                 put(to, from);
             }

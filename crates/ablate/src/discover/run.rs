@@ -13,7 +13,7 @@ use ablate_tensor::Real;
 use rayon::prelude::*;
 
 use super::contract::{EdgeVisitor, NodeVisitor, Scene, Senders};
-use super::delta::Delta;
+use super::delta::{Delta, from_input};
 use super::moments::Moments;
 use super::{Attributed, Attribution, Cost, Method, Point, eap_gp, hisp, information_flow_routes, random};
 use crate::error::{Error, Result};
@@ -234,7 +234,9 @@ impl<'a, T: Real> Job<'a, T> {
             _ => self.take_gradients(&mut chunk, n, &mut senders, &mut scores)?,
         }
         if matches!(self.method, Method::Hisp { .. }) {
-            scores.iter_mut().for_each(|x| *x = x.abs());
+            for x in &mut scores {
+                *x = x.abs();
+            }
         }
         let examples = self.setup.per_example.then(|| scores.clone());
         Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
@@ -305,7 +307,7 @@ impl<'a, T: Real> Job<'a, T> {
             chunk.cost.backward += n;
             if step + 1 < steps {
                 let input = path.next(&chunk.engine, plan, acts)?;
-                here = Some(chunk.delta.from_input(&chunk.engine, &chunk.clean, input)?);
+                here = Some(from_input(&chunk.engine, &chunk.clean, input)?);
                 chunk.cost.forward += n;
                 chunk.cost.backward += n;
             }

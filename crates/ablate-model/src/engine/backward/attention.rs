@@ -208,9 +208,13 @@ fn share<T: Real>(rules: &Rules, dq: &mut [T], dk: &mut [T], dv: &mut [T]) {
     }
     if rules.attention_share != 1.0 {
         let share = T::of(rules.attention_share);
-        dv.iter_mut().for_each(|x| *x *= share);
+        for x in dv {
+            *x *= share;
+        }
         // through both products
-        dq.iter_mut().chain(dk).for_each(|x| *x *= share * share);
+        for x in dq.iter_mut().chain(dk) {
+            *x *= share * share;
+        }
     }
 }
 

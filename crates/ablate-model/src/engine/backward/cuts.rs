@@ -80,7 +80,7 @@ impl<T: Real> Engine<'_, T> {
         for layer in (0..cfg.n_layers).rev() {
             let active = if layer + 1 == cfg.n_layers { reads.clone() } else { (0..streams.rows).collect() };
             streams.mlp(&ctx, plan, &mut seen, &lanes, layer, &active)?;
-            streams.attention(&ctx, plan, &mut seen, &lanes, layer, &active)?;
+            streams.attention(&ctx, plan, &mut seen, &lanes, layer, &active);
         }
         Ok(streams.out)
     }
@@ -213,7 +213,9 @@ impl<'a, T: Real> Streams<'a, T> {
                 out.iter_mut().zip(&sum).for_each(|(o, x)| *o += w.f64() * x.f64());
             }
         }
-        weights.iter_mut().for_each(|w| *w = T::ONE - *w);
+        for w in &mut weights {
+            *w = T::ONE - *w;
+        }
         let live = View::rows(&weights, n, senders, senders);
         product(live.t(), view, T::ONE, &mut self.gradient, size, Into::Add);
     }
@@ -281,9 +283,9 @@ impl<'a, T: Real> Streams<'a, T> {
         lanes: &[Lane],
         layer: usize,
         active: &[usize],
-    ) -> Result<()> {
+    ) {
         let (cfg, w) = (ctx.cfg, &ctx.weights.layers[layer]);
-        let (d, dh, zw, size) = (self.d, cfg.d_head, cfg.n_heads * cfg.d_head, self.rows * self.d);
+        let (dh, zw, size) = (cfg.d_head, cfg.n_heads * cfg.d_head, (self.rows * self.d).max(1));
         let (readers, _) = self.readers(layer);
         let x = self.seen(&seen.layers[layer].pre, readers.clone());
         let own = Arc::make_mut(&mut seen.layers[layer]);
@@ -293,7 +295,7 @@ impl<'a, T: Real> Streams<'a, T> {
             .flat_map(|head| slots.map(|(slot, map)| One::new(ctx, layer, head, slot, map)))
             .collect();
         let mut normed = Vec::with_capacity(list.len());
-        for (one, x) in list.iter().zip(x.chunks_exact(size.max(1))) {
+        for (one, x) in list.iter().zip(x.chunks_exact(size)) {
             let (raw, scales) = one.raw(ctx, w.norm1.as_ref(), x);
             let mut vector = raw.clone();
             head_norm(cfg, one.norm, &mut vector);
@@ -309,13 +311,7 @@ impl<'a, T: Real> Streams<'a, T> {
             }
             normed.push((raw, scales));
         }
-        let mut dz = vec![T::ZERO; active.len() * zw];
-        for head in 0..cfg.n_heads {
-            let da = self.at_rows(Node::head(layer, head), active);
-            let map = w.o.w.row_range(head * dh, dh);
-            let a = View::rows(&da, active.len(), d, d);
-            product(a, View::of(&map).t(), T::ONE, &mut dz[head * dh..], zw, Into::Replace);
-        }
+        let dz = self.heads(ctx, layer, active);
         let room = || vec![T::ZERO; self.rows * zw];
         let mut slots = Slots { q: room(), k: room(), v: room(), normed: None };
         let mut pass = Pass::bare(ctx, plan, seen, lanes);
@@ -334,7 +330,20 @@ impl<'a, T: Real> Streams<'a, T> {
             one.backward(ctx, &slots, raw, (w.norm1.as_ref(), x, scales), g);
         }
         self.give(&g, readers);
-        Ok(())
+    }
+
+    /// The gradients of a layer's head outputs `z` at some rows, `[rows, n_heads·d_head]`.
+    fn heads(&self, ctx: &Context<'_, T>, layer: usize, active: &[usize]) -> Vec<T> {
+        let (cfg, d) = (ctx.cfg, self.d);
+        let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
+        let mut dz = vec![T::ZERO; active.len() * zw];
+        for head in 0..cfg.n_heads {
+            let da = self.at_rows(Node::head(layer, head), active);
+            let map = ctx.weights.layers[layer].o.w.row_range(head * dh, dh);
+            let a = View::rows(&da, active.len(), d, d);
+            product(a, View::of(&map).t(), T::ONE, &mut dz[head * dh..], zw, Into::Replace);
+        }
+        dz
     }
 }
 

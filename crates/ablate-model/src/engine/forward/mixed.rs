@@ -44,6 +44,9 @@ pub(super) struct SlotRows<T> {
     pub(super) values: Vec<T>,
 }
 
+/// Senders with what is seen of each one's difference.
+type Senders<T> = Vec<(NodeId, T)>;
+
 /// What one reader of one lane sees: `[rows of the lane in the current map, d_model]`.
 pub(super) struct Seen<T> {
     lane: usize,
@@ -336,7 +339,7 @@ impl<T: Real> Chunk<'_, T> {
         values: &mut [T],
     ) {
         let (ctx, d) = (self.ctx, self.ctx.cfg.d_model);
-        let mut groups: Vec<((usize, bool), Vec<(NodeId, T)>)> = Vec::new();
+        let mut groups: Vec<((usize, bool), Senders<T>)> = Vec::new();
         let mut plain = Vec::new();
         for (k, &id) in reader.senders.iter().enumerate() {
             let weight = reader.weights.get(k).map_or(T::ONE, |w| T::of(*w));
@@ -361,8 +364,9 @@ impl<T: Real> Chunk<'_, T> {
             for (key, list) in &groups {
                 let mut sum = vec![T::ZERO; d];
                 for (id, weight) in list {
-                    let x = differences.row(*id, row, d);
-                    x.into_iter().for_each(|x| ops::axpy(*weight, x, &mut sum));
+                    if let Some(x) = differences.row(*id, row, d) {
+                        ops::axpy(*weight, x, &mut sum);
+                    }
                 }
                 let w = &ctx.weights.layers[key.0];
                 let post = if key.1 { &w.post_mlp } else { &w.post_attn };

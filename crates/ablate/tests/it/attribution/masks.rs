@@ -198,8 +198,11 @@ fn probing_finds_the_true_heads() {
     assert_eq!(once(), once());
 }
 
+/// Scores of edges.
+type Scored = Vec<(f64, Edge)>;
+
 /// Learns masks of edges; scores of the edges of the known circuit that have an effect, and of all others.
-fn scores(method: Method, learning: Learning, ablation: Source) -> (Vec<(f64, Edge)>, Vec<(f64, Edge)>) {
+fn scores(method: Method, learning: Learning, ablation: Source) -> (Scored, Scored) {
     let (model, data) = induction(16);
     let ablation = Ablation::of(ablation);
     let setup =

@@ -23,16 +23,12 @@ struct Tape {
 
 impl Tape {
     fn hold(&mut self, x: f64) -> f64 {
-        match &mut self.played {
-            Some(at) => {
-                *at += 1;
-                self.values[*at - 1]
-            }
-            None => {
-                self.values.push(x);
-                x
-            }
-        }
+        let Some(at) = &mut self.played else {
+            self.values.push(x);
+            return x;
+        };
+        *at += 1;
+        self.values[*at - 1]
     }
 
     /// `a·b`, whose factors get `share` of the gradient each.
