@@ -22,7 +22,7 @@ use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
 pub use acts::{Acts, Keep, LayerActs};
-pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
+pub use backward::{AtRows, Gradients, Readers, Rules, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
 pub use cuts::CutStep;
@@ -106,6 +106,11 @@ impl<'m, T: Real> Engine<'m, T> {
     /// The model's configuration.
     pub fn config(&self) -> &Config {
         self.cfg
+    }
+
+    /// The positions that are read of each row.
+    pub fn reads(&self) -> &[Vec<u32>] {
+        &self.reads
     }
 
     /// First batch row of each example, and the number of rows at the end.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use ablate_graph::{Node, NodeId, Reader, Site, Slot, Source};
 use ablate_tensor::{Into, Real, View, ops, product};
 
-use super::differences::{Differences, segments};
+use super::differences::{Differences, List, segments};
 use super::{Buffers, Chunk, Context, centre, head_norm};
 use crate::config::Block;
 use crate::engine::backward::addends;
@@ -120,17 +120,18 @@ impl<T: Real> Mixed<T> {
         sums: &mut BTreeMap<(usize, bool), Vec<T>>,
     ) {
         let differences = &self.differences[which];
-        for &id in &cut.senders {
+        for (k, &id) in cut.senders.iter().enumerate() {
             let Some(difference) = differences.row(id, row, value.len()) else { continue };
+            let weight = cut.weights.get(k).map_or(T::ONE, |w| T::of(*w));
             let key = match differences.graph.node(id) {
                 Node::Head { layer, .. } => (layer, false),
                 Node::Mlp { layer } => (layer, true),
                 _ => {
-                    ops::add(difference, value);
+                    ops::axpy(weight, difference, value);
                     continue;
                 }
             };
-            ops::add(difference, sums.entry(key).or_insert_with(|| vec![T::ZERO; value.len()]));
+            ops::axpy(weight, difference, sums.entry(key).or_insert_with(|| vec![T::ZERO; value.len()]));
         }
     }
 
@@ -322,7 +323,10 @@ impl<T: Real> Chunk<'_, T> {
             }
         }
         let original = cut.positions.as_ref().map(|_| values.to_vec());
-        let lists: Vec<(&[NodeId], bool)> = readers.iter().map(|r| (&r.senders[..], r.kept)).collect();
+        let lists: Vec<List<'_>> = readers
+            .iter()
+            .map(|r| List { senders: &r.senders, taken: r.kept, weights: &r.weights })
+            .collect();
         for (piece, row) in segments(&self.map, i, mixed.full.starts[i], lane.start) {
             if piece.len() == rows.len() {
                 differences.sum(&lists, row, piece.len(), d, values);
