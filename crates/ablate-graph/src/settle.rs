@@ -26,11 +26,11 @@ impl Graph {
 impl Plan {
     /// The same run with the `dead` senders replaced by the source of the plan's only cut, and without cut edges into
     /// or out of them. `dead` must be of nodes that [`Graph::dead`] finds. Plans with several cuts, or one at some
-    /// positions only or with weights, are left as they are.
+    /// positions only, are left as they are.
     #[must_use]
     pub fn settled(&self, dead: &NodeSet) -> Self {
         let [cut] = &self.cuts[..] else { return self.clone() };
-        if cut.positions != Positions::All || cut.weights.is_some() || dead.is_empty() {
+        if cut.positions != Positions::All || dead.is_empty() {
             return self.clone();
         }
         let graph = cut.graph;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use ablate_graph::{Node, NodeId, Reader, Site, Slot, Source};
+use ablate_graph::{Node, Reader, Site, Slot, Source};
 use ablate_tensor::{Into, Real, View, ops, product};
 
 use super::differences::{Differences, List, segments};
