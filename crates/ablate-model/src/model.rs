@@ -39,6 +39,7 @@ pub struct Model {
     weights: AnyWeights,
     tokenizer: Option<Tokenizer>,
     notes: BTreeMap<String, String>,
+    loading_bytes: u64,
     hash: OnceLock<String>,
 }
 
@@ -71,7 +72,7 @@ impl Model {
         notes.insert("center".to_owned(), "false".to_owned());
         let bos = tokenizer.as_ref().map_or("no tokenizer", Tokenizer::bos_note);
         notes.insert("bos".to_owned(), bos.to_owned());
-        Ok(Self { name: name.to_owned(), config, weights, tokenizer, notes, hash: OnceLock::new() })
+        Ok(Self { name: name.to_owned(), config, weights, tokenizer, notes, loading_bytes: 0, hash: OnceLock::new() })
     }
 
     /// The model's name: its folder, file or repository.
@@ -122,6 +123,17 @@ impl Model {
     /// and `ignored tensors` where the file has some that are no part of the model.
     pub fn notes(&self) -> &BTreeMap<String, String> {
         &self.notes
+    }
+
+    /// Bytes of files that were in memory beside the weights while these were converted from them; 0 for weights that
+    /// are used where they lie in the file.
+    pub fn loading_bytes(&self) -> u64 {
+        self.loading_bytes
+    }
+
+    /// Sets [`Model::loading_bytes`].
+    pub(crate) fn set_loading_bytes(&mut self, bytes: u64) {
+        self.loading_bytes = bytes;
     }
 
     /// Adds to the notes.

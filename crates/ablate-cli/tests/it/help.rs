@@ -1,6 +1,6 @@
 //! Every example of every `--help` runs.
 
-use crate::support::{ablate, folder};
+use crate::support::{ablate, folder, words};
 
 const COMMANDS: [&str; 10] =
     ["models", "inspect", "predict", "task", "sweep", "rank-curve", "patch", "prune", "compare", "demo"];
@@ -29,19 +29,6 @@ fn examples_of_every_command_run() {
             assert_eq!(out.status.code(), Some(0), "ablate {example}\n{said}");
         }
     }
-}
-
-/// Words of a command line, double quotes taken off.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (i, part) in line.split('"').enumerate() {
-        if i % 2 == 1 {
-            words.push(part.into());
-        } else {
-            words.extend(part.split_whitespace().map(Into::into));
-        }
-    }
-    words
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 mod bad_input;
 mod help;
+mod memory;
 mod results;
 mod stop;
 mod streams;
 mod support;
+mod transcripts;
