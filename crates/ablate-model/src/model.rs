@@ -72,7 +72,15 @@ impl Model {
         notes.insert("center".to_owned(), "false".to_owned());
         let bos = tokenizer.as_ref().map_or("no tokenizer", Tokenizer::bos_note);
         notes.insert("bos".to_owned(), bos.to_owned());
-        Ok(Self { name: name.to_owned(), config, weights, tokenizer, notes, loading_bytes: 0, hash: OnceLock::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            config,
+            weights,
+            tokenizer,
+            notes,
+            loading_bytes: 0,
+            hash: OnceLock::new(),
+        })
     }
 
     /// The model's name: its folder, file or repository.

@@ -121,9 +121,9 @@ fn same_lines(wanted: &[String], got: &[&str]) -> bool {
     match wanted.split_first() {
         None => got.is_empty(),
         Some((first, rest)) if first == "..." => (1..=got.len()).any(|n| same_lines(rest, &got[n..])),
-        Some((first, rest)) => got
-            .split_first()
-            .is_some_and(|(line, others)| same_line(first, line) && same_lines(rest, others)),
+        Some((first, rest)) => {
+            got.split_first().is_some_and(|(line, others)| same_line(first, line) && same_lines(rest, others))
+        }
     }
 }
 

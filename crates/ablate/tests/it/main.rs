@@ -10,5 +10,6 @@ mod data_parts;
 mod golden_edges;
 mod golden_nodes;
 mod real;
+mod study;
 mod task_properties;
 mod task_rows;
