@@ -73,6 +73,15 @@ fn measured(study: &mut Study<'_>, plans: &[Plan]) -> Vec<Vec<f64>> {
     all
 }
 
+/// Whether the numbers agree up to the rounding of products of other sizes.
+fn agree(what: &str, dtype: DType, got: &[f64], wanted: &[f64]) {
+    let most = if dtype == DType::F64 { 1e-11 } else { 1e-5 };
+    assert_eq!(got.len(), wanted.len(), "{what}");
+    for (x, y) in got.iter().zip(wanted) {
+        assert!((x - y).abs() <= most * (1.0 + y.abs()), "{what}: {x} and {y}");
+    }
+}
+
 const SOURCES: [&str; 4] = ["zero", "mean", "mean-positional", "resample"];
 
 #[test]
@@ -95,7 +104,7 @@ fn rows_in_parts_and_in_any_order_give_the_same_numbers() {
                     let got = values(&model, whole.subset(&order), &whole, metric, name);
                     for (wanted, got) in wanted.iter().zip(&got) {
                         let wanted: Vec<f64> = order.iter().map(|&row| wanted[row]).collect();
-                        assert_eq!(&wanted, got, "{arch} {dtype:?} {name} {metric} rows {order:?}");
+                        agree(&format!("{arch} {dtype:?} {name} {metric} rows {order:?}"), dtype, got, &wanted);
                     }
                 }
             }
@@ -118,7 +127,10 @@ fn memory_blocks_give_the_same_numbers_as_one() {
                 let third = one.activation_bytes() / 3 + 1;
                 for (budget, least) in [(third, 2), (1, whole.len())] {
                     let mut study = Study::new(&model, whole.clone(), setup(budget)).unwrap();
-                    assert_eq!(measured(&mut study, &plans), wanted, "{arch} {name} {metric} in {budget} bytes");
+                    let got = measured(&mut study, &plans);
+                    for (got, wanted) in got.iter().zip(&wanted) {
+                        agree(&format!("{arch} {name} {metric} in {budget} bytes"), DType::F32, got, wanted);
+                    }
                     assert!(study.blocks() >= least && !study.holds(), "{} blocks", study.blocks());
                 }
             }
