@@ -56,7 +56,8 @@ fn check(folder: &Path, runs: &[&[&str]]) -> u64 {
         good &= (1.0..=1.2).contains(&ratio);
         highest = highest.max(took);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let line = format!("{ratio:.3}: said {:.1} MiB, took {:.1} MiB: {args:?} {said}", mib(all), mib(took));
+        let line =
+            format!("{ratio:.3}: said {:.1} MiB, took {:.1} MiB: {args:?} {said}", mib(all), mib(took));
         eprintln!("{line}");
         report.push_str(&line);
         report.push('\n');
@@ -144,7 +145,7 @@ fn estimates_bound_the_peak() {
         sweep(&["--ablation", "zero"]),
         sweep(&["--ablation", "resample"]),
         sweep(&["--ablation", "mean-positional"]),
-        sweep(&["--ablation", "resample", "--memory", "16M"]),
+        sweep(&["--ablation", "resample", "--memory", "48M"]),
         sweep(&["--ablation", "zero", "--metric", "kl"]),
         vec!["patch", "model", "data.jsonl", "--site", "resid-pre", "--by", "layer,position", "--rows", "20"],
         greedy,

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{PROGRAM, folder, root, words};
+use crate::support::{PROGRAM, ablate, folder, root, words};
 
 /// A command of a document, and what the document says it prints.
 #[derive(Debug, Default, PartialEq)]
@@ -181,14 +181,52 @@ fn documents_say_what_is_printed() {
     assert!(n >= 12, "only {n} examples were found");
 }
 
-#[test]
-fn real_documents_say_what_is_printed() {
+/// The real model, when the suite asks for it and it is there.
+fn real_model() -> Option<PathBuf> {
     if std::env::var_os("ABLATE_REAL").is_none() {
         eprintln!("SKIPPED: transcripts of the real model; scripts/real-suite.sh runs them");
-        return;
+        return None;
     }
-    if !root().join("models/SmolLM2-135M-Instruct.Q4_1.gguf").exists() {
+    let model = root().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !model.exists() {
         eprintln!("SKIPPED: the real model is not here; run scripts/fetch-smollm2.sh");
+        return None;
+    }
+    Some(model)
+}
+
+/// The table of docs/guide/tasks.md.
+#[test]
+fn real_tasks_are_as_well_done_as_said() {
+    let Some(model) = real_model() else { return };
+    let text = std::fs::read_to_string(root().join("docs/guide/tasks.md")).unwrap();
+    let folder = folder();
+    let mut n = 0;
+    for line in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [task, pairs, right, clean, corrupt] = cells[..] else { panic!("{line}") };
+        let task = task.trim_matches('`');
+        let make = ["task", task, "-n", pairs, "--seed", "0", "-o", "data.jsonl", "--model"];
+        ablate(folder.path()).args(make).arg(&model).assert().success();
+        let sweep = ["data.jsonl", "--nodes", "a29.h0", "--ablation", "zero", "--json", "-"];
+        let out = ablate(folder.path()).arg("sweep").arg(&model).args(sweep).output().unwrap();
+        let base = &serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["base"];
+        let each: Vec<f64> =
+            base["per_example"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        let share = 100 * each.iter().filter(|x| **x > 0.0).count() / each.len();
+        assert_eq!((each.len().to_string().as_str(), format!("{share}%").as_str()), (pairs, right), "{task}");
+        for (side, said) in [("clean", clean), ("corrupt", corrupt)] {
+            let x = base[side].as_f64().unwrap();
+            assert!(same_line(said, &format!("{x:.2}")), "{task} {side}: {said} and {x}");
+        }
+        n += 1;
+    }
+    assert_eq!(n, 11, "rows of the table");
+}
+
+#[test]
+fn real_documents_say_what_is_printed() {
+    if real_model().is_none() {
         return;
     }
     let is_real = |p: &PathBuf| examples(&std::fs::read_to_string(p).unwrap()).iter().any(|e| e.real);
@@ -208,7 +246,7 @@ fn examples_are_found() {
     assert_eq!(found.len(), 3);
     assert_eq!(of(0), (4, "ablate models", false, "a||b".into()));
     assert_eq!(words(of(1).1), ["ablate", "x", "--y"]);
-    assert_eq!(of(2), (15, "ablate z", true, "...".into()));
+    assert_eq!(of(2), (14, "ablate z", true, "...".into()));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::means::{Means, table_rows};
 use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
+use crate::session::plans_at_once;
 
 /// Most tokens of the mean set that are run at once: enough for every thread.
 const MEAN_TOKENS: usize = 2048;
@@ -478,6 +479,9 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         } else {
             0
         };
+        let blocks = self.bytes().div_ceil(self.setup.budget.max(1)).max(1);
+        let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
+        let at_once = tokens.div_ceil(blocks) * plans_at_once(tokens).min(plans.len().max(1));
         let (tables, mean_bytes) = self.mean_bytes();
         let fits = self.bytes() + self.trial_bytes() <= self.setup.budget;
         Ok(Estimate {
@@ -486,11 +490,11 @@ impl<T: Real> Evaluate for Typed<'_, T> {
             base_passes: (runs * self.whole.len()) as u64,
             flops: variants.flops + base.flops * runs as f64,
             full_flops: base.flops * plans.len() as f64,
-            blocks: self.bytes().div_ceil(self.setup.budget.max(1)).max(1),
+            blocks,
             activation_bytes: held + tables + reference,
             trial_bytes: if fits { self.trial_bytes() } else { 0 },
             mean_bytes,
-            buffer_bytes: engine.buffer_bytes(),
+            buffer_bytes: engine.buffer_bytes(at_once),
         })
     }
 

@@ -91,7 +91,8 @@ fn rows_in_parts_and_in_any_order_give_the_same_numbers() {
             let model = load(arch, dtype);
             let whole = batch(arch, &model);
             let n = whole.len();
-            for (name, metric) in SOURCES.into_iter().zip([Metric::LogitDiff, Metric::Kl].into_iter().cycle()) {
+            for (name, metric) in SOURCES.into_iter().zip([Metric::LogitDiff, Metric::Kl].into_iter().cycle())
+            {
                 let wanted = values(&model, whole.clone(), &whole, metric, name);
                 let orders = [
                     (0..n).rev().collect::<Vec<_>>(),
@@ -104,7 +105,12 @@ fn rows_in_parts_and_in_any_order_give_the_same_numbers() {
                     let got = values(&model, whole.subset(&order), &whole, metric, name);
                     for (wanted, got) in wanted.iter().zip(&got) {
                         let wanted: Vec<f64> = order.iter().map(|&row| wanted[row]).collect();
-                        agree(&format!("{arch} {dtype:?} {name} {metric} rows {order:?}"), dtype, got, &wanted);
+                        agree(
+                            &format!("{arch} {dtype:?} {name} {metric} rows {order:?}"),
+                            dtype,
+                            got,
+                            &wanted,
+                        );
                     }
                 }
             }
