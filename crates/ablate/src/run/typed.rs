@@ -483,6 +483,11 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
         let at_once = tokens.div_ceil(blocks) * plans_at_once(tokens).min(plans.len().max(1));
         let (tables, mean_bytes) = self.mean_bytes();
+        let averaged: usize = match &self.setup.mean_set {
+            Some(set) if mean_bytes > 0 => set.rows().iter().map(|r| r.clean.len()).sum(),
+            _ => 0,
+        };
+        let at_once = at_once.max(averaged.min(MEAN_TOKENS));
         let fits = self.bytes() + self.trial_bytes() <= self.setup.budget;
         Ok(Estimate {
             plans: plans.len(),
