@@ -112,15 +112,16 @@ fn open_journal(app: &App<'_>, path: &Path, fingerprint: &str) -> Result<Journal
     Ok(journal)
 }
 
-/// Prints what a run would do, instead of doing it.
+/// Prints what a run would do, instead of doing it; `trials` says whether runs are kept to go on from them.
 pub(crate) fn explain(
     app: &App<'_>,
     lab: &Lab,
     manifest: Manifest,
     plans: &[Plan],
     count: usize,
+    trials: bool,
 ) -> Result<Outcome> {
-    let estimate = Estimate::new(app, lab, plans, count)?;
+    let estimate = Estimate::new(app, lab, plans, count, trials)?;
     let mut run = Run::start(app, manifest, None)?;
     let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
     run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;

@@ -281,12 +281,11 @@ impl<'m, T: Real> Engine<'m, T> {
         total
     }
 
-    /// Bytes of the buffers of the chunks that run at once.
-    pub fn buffer_bytes(&self) -> usize {
+    /// Bytes of the buffers of the chunks that run at once, of lanes with `tokens` tokens in all.
+    pub fn buffer_bytes(&self, tokens: usize) -> usize {
         let (d, zw, kvw) =
             (self.cfg.d_model, self.cfg.n_heads * self.cfg.d_head, self.cfg.n_kv_heads * self.cfg.d_head);
-        let total = self.offsets[self.batch.len()].max(1);
-        let rows = CHUNK_ROWS.max(self.batch.max_len()).min(total.max(self.batch.max_len()));
+        let rows = Self::rows_per_chunk(tokens).max(self.batch.max_len());
         let per_row = 5 * d + 2 * zw + 2 * kvw + 2 * self.cfg.d_mlp;
         rayon::current_num_threads() * rows * per_row * size_of::<T>()
     }
