@@ -19,6 +19,11 @@ impl Clock {
         Self { started: Instant::now(), started_at, pinned: pinned.is_some() }
     }
 
+    /// Whether times are pinned, so that nothing should be timed.
+    pub(crate) fn pinned(&self) -> bool {
+        self.pinned
+    }
+
     /// When the program started, in UTC.
     pub(crate) fn started(&self) -> String {
         utc(self.started_at)

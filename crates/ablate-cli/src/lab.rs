@@ -222,8 +222,13 @@ impl Lab {
         manifest
     }
 
+    /// The rows that means are taken over, and which of their texts.
+    pub(crate) fn mean_set(&self) -> (&Batch, Side) {
+        (&self.mean.as_ref().unwrap_or(&self.rows).batch, self.mean_side)
+    }
+
     /// What studies of these rows have in common.
-    fn setup(&self, app: &App<'_>) -> Setup {
+    pub(crate) fn setup(&self, app: &App<'_>) -> Setup {
         Setup {
             metric: self.metric,
             mean_set: self.mean.as_ref().map(|rows| rows.batch.clone()),

@@ -14,6 +14,14 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A file is not what it should be.
     #[error("{path}: {message}")]
     File {
@@ -80,6 +88,9 @@ impl Error {
             | Self::Row { hint, .. }
             | Self::Plan { hint, .. } => hint.as_deref(),
             Self::Read { .. } => None,
+            Self::Write { .. } => {
+                Some("check that the folder exists, that you may write to it and that the disk is not full")
+            }
             Self::NotFinite { .. } => Some(
                 "the weights or the input are damaged, or the ablation scale is too large; try --dtype f64",
             ),
@@ -110,7 +121,7 @@ impl Error {
             | Self::Text { hint, .. }
             | Self::Row { hint, .. }
             | Self::Plan { hint, .. } => *hint = Some(text.into()),
-            Self::Read { .. } | Self::NotFinite { .. } => {}
+            Self::Read { .. } | Self::Write { .. } | Self::NotFinite { .. } => {}
         }
         self
     }

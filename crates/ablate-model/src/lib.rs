@@ -9,6 +9,7 @@ pub mod error;
 mod hub;
 pub mod load;
 pub mod model;
+pub mod save;
 pub mod tokenizer;
 pub mod weights;
 

@@ -1,6 +1,7 @@
 //! A loaded model: configuration, weights, tokenizer, and what was decided when it was loaded. It never changes.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ablate_graph::GraphShape;
@@ -40,6 +41,7 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     notes: BTreeMap<String, String>,
     loading_bytes: u64,
+    origin: Option<PathBuf>,
     hash: OnceLock<String>,
 }
 
@@ -78,6 +80,7 @@ impl Model {
             weights,
             tokenizer,
             notes,
+            origin: None,
             loading_bytes: 0,
             hash: OnceLock::new(),
         })
@@ -142,6 +145,18 @@ impl Model {
     /// Sets [`Model::loading_bytes`].
     pub(crate) fn set_loading_bytes(&mut self, bytes: u64) {
         self.loading_bytes = bytes;
+    }
+
+    /// The folder or `.gguf` file that it was loaded from; `None` for built-in models and for models made of parts.
+    pub fn origin(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
+    /// The model, loaded from `path`.
+    #[must_use]
+    pub(crate) fn with_origin(mut self, path: &Path) -> Self {
+        self.origin = Some(path.to_path_buf());
+        self
     }
 
     /// Adds to the notes.

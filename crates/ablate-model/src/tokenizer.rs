@@ -26,6 +26,7 @@ pub(crate) enum Bos {
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     bos: Option<u32>,
+    eos: Option<u32>,
     rule: Bos,
     note: &'static str,
     size: usize,
@@ -95,7 +96,7 @@ impl Tokenizer {
             None if own == Bos::Yes && bos.is_none() => Bos::Own,
             None => own,
         };
-        let mut tokenizer = Self { inner: Arc::new(inner), bos, rule, note: "", size };
+        let mut tokenizer = Self { inner: Arc::new(inner), bos, eos: None, rule, note: "", size };
         let adds = bos.is_some() && tokenizer.encode("a")?.first().copied() == bos;
         tokenizer.note = match (asked, adds) {
             (None, true) => "yes (the tokenizer's own rule)",
@@ -104,6 +105,44 @@ impl Tokenizer {
             (Some(_), false) => "no (as asked)",
         };
         Ok(tokenizer)
+    }
+
+    /// The tokenizer with this end-of-sequence token, which is only handed on.
+    #[must_use]
+    pub(crate) fn with_eos(mut self, eos: Option<u32>) -> Self {
+        self.eos = eos.filter(|id| self.inner.id_to_token(*id).is_some());
+        self
+    }
+
+    /// The end-of-sequence token, where the file names one.
+    pub(crate) fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// `tokenizer.json` and `tokenizer_config.json` of a folder with this tokenizer.
+    pub(crate) fn files(&self) -> Result<[(&'static str, String); 2]> {
+        let damaged = |e: &dyn fmt::Display| Error::text(format!("cannot be written: {e}"));
+        let text = self.inner.to_string(false).map_err(|e| damaged(&e))?;
+        let mut json: Value = serde_json::from_str(&text).map_err(|e| damaged(&e))?;
+        let name = |id: Option<u32>| id.and_then(|id| self.token(id));
+        let mut settings = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": name(self.bos), "eos_token": name(self.eos),
+            "clean_up_tokenization_spaces": false,
+        });
+        if self.rule != Bos::Own {
+            settings["add_bos_token"] = json!(self.rule == Bos::Yes);
+        }
+        if let (Bos::Yes, Some(bos), Some(id)) = (self.rule, name(self.bos), self.bos)
+            && json["post_processor"].is_null()
+        {
+            let first = json!({"SpecialToken": {"id": &bos, "type_id": 0}});
+            let [a, b] = ["A", "B"].map(|x| json!({"Sequence": {"id": x, "type_id": 0}}));
+            json["post_processor"] = json!({
+                "type": "TemplateProcessing", "single": [&first, &a], "pair": [&first, &a, &b],
+                "special_tokens": {&bos: {"id": &bos, "ids": [id], "tokens": [&bos]}},
+            });
+        }
+        Ok([("tokenizer.json", json.to_string()), ("tokenizer_config.json", settings.to_string())])
     }
 
     /// What happens at the beginning of a text: yes or no, and by whose decision.

@@ -2,8 +2,24 @@
 
 use crate::support::{ablate, folder, words};
 
-const COMMANDS: [&str; 10] =
-    ["models", "inspect", "predict", "task", "sweep", "rank-curve", "patch", "prune", "compare", "demo"];
+/// In the order in which one comes to need them: later examples read the files of earlier ones.
+const COMMANDS: [&str; 15] = [
+    "models",
+    "inspect",
+    "predict",
+    "task",
+    "sweep",
+    "rank-curve",
+    "patch",
+    "path",
+    "prune",
+    "discover",
+    "select",
+    "verify",
+    "compare",
+    "compress",
+    "demo",
+];
 
 #[test]
 fn examples_of_every_command_run() {

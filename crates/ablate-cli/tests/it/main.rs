@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test may panic
 
 mod bad_input;
+mod compress;
+mod edges;
 mod help;
 mod memory;
 mod results;

@@ -7,6 +7,9 @@
 //! - **Source**: Gemma Team 2024; Hugging Face `Gemma2ForCausalLM`. There the embedding factor is rounded to the
 //!   weights' type; here it is exact.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, layer_types, window};
 use super::{Fields, Names, llama};
 use crate::config::{Config, PositionKind};
 use crate::error::Result;
@@ -43,6 +46,24 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         ..names
     };
     Ok((config, names))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, has: &Has) -> Map<String, Value> {
+    let mut map = llama::descendant(c, "Gemma2ForCausalLM");
+    map.insert("attention_bias".into(), Value::from(has.qkv_bias || has.o_bias));
+    map.insert("hidden_activation".into(), Value::from(activation(c.act, "gelu_pytorch_tanh")));
+    map.insert("query_pre_attn_scalar".into(), json!(whole(c.attn_scale.powi(-2))));
+    map.insert("attn_logit_softcapping".into(), json!(c.attn_softcap));
+    map.insert("final_logit_softcapping".into(), json!(c.final_softcap));
+    map.insert("sliding_window".into(), json!(window(c)));
+    map.insert("layer_types".into(), json!(layer_types(c)));
+    map
+}
+
+/// A number that should be whole, and misses it by rounding at most.
+fn whole(x: f64) -> Value {
+    if (x - x.round()).abs() < 1e-6 * x.abs() { json!(x.round() as u64) } else { json!(x) }
 }
 
 /// A soft cap: null = none, absent = the default.

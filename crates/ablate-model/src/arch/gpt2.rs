@@ -5,6 +5,9 @@
 //! - **Refused**: attention scaled by the inverse layer number, cross attention.
 //! - **Source**: Radford et al. 2019; Hugging Face `GPT2LMHeadModel`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -43,6 +46,48 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         causal: true,
     };
     Ok((config, Names { tied: c.flag_or("tie_word_embeddings", true)?, ..NAMES }))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, has: &Has) -> Map<String, Value> {
+    let mut map = object(json!({
+        "architectures": ["GPT2LMHeadModel"], "n_embd": c.d_model, "n_head": c.d_model / c.d_head.max(1),
+        "n_layer": c.n_layers, "n_inner": c.d_mlp, "n_positions": c.n_ctx, "layer_norm_epsilon": c.norm_eps,
+        "activation_function": activation(c.act, "gelu_new"), "scale_attn_weights": c.attn_scale != 1.0,
+    }));
+    let lists = has.pruned.iter().enumerate().filter(|(_, heads)| !heads.is_empty());
+    let pruned: Map<String, Value> = lists.map(|(l, heads)| (l.to_string(), json!(heads))).collect();
+    if !pruned.is_empty() {
+        map.insert("pruned_heads".into(), Value::Object(pruned));
+    }
+    map
+}
+
+/// The heads that the file leaves out, for each layer; empty when it leaves out none. Each list is sorted and leaves
+/// at least one head.
+pub(super) fn pruned(c: &Fields, config: &Config) -> Result<Vec<Vec<usize>>> {
+    let Some(value) = c.get("pruned_heads") else { return Ok(Vec::new()) };
+    let wrong = || c.error("pruned_heads should be lists of heads by layer");
+    let mut lists = vec![Vec::new(); config.n_layers];
+    for (layer, heads) in value.as_object().ok_or_else(wrong)? {
+        let list = layer.parse::<usize>().ok().and_then(|l| lists.get_mut(l));
+        let list =
+            list.ok_or_else(|| c.error(format!("pruned_heads names layer {layer}, which there is not")))?;
+        for head in heads.as_array().ok_or_else(wrong)? {
+            let head = head.as_u64().ok_or_else(wrong)? as usize;
+            if head >= config.n_heads || list.contains(&head) {
+                return Err(
+                    c.error(format!("pruned_heads of layer {layer}: head {head} is unknown or there twice"))
+                );
+            }
+            list.push(head);
+        }
+        if list.len() == config.n_heads {
+            return Err(c.error(format!("pruned_heads leaves layer {layer} without a head")));
+        }
+        list.sort_unstable();
+    }
+    Ok(if lists.iter().all(Vec::is_empty) { Vec::new() } else { lists })
 }
 
 const NAMES: Names = Names {

@@ -5,6 +5,9 @@
 //! - **Refused**: attention kinds other than `global` and `local`.
 //! - **Source**: Black et al. 2021; Hugging Face `GPTNeoForCausalLM`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object, window};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -80,6 +83,19 @@ fn attention_types(c: &Fields, n_layers: usize) -> Result<Vec<&str>> {
         }
     }
     Ok(kinds)
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, _has: &Has) -> Map<String, Value> {
+    let kinds: Vec<&str> = c.windows.iter().map(|w| if w.is_some() { "local" } else { "global" }).collect();
+    // the library that reads this multiplies out `attention_types`
+    let types: Vec<Value> = kinds.iter().map(|kind| json!([[kind], 1])).collect();
+    object(json!({
+        "architectures": ["GPTNeoForCausalLM"], "hidden_size": c.d_model, "num_heads": c.n_heads,
+        "num_layers": c.n_layers, "intermediate_size": c.d_mlp, "max_position_embeddings": c.n_ctx,
+        "layer_norm_epsilon": c.norm_eps, "activation_function": activation(c.act, "gelu_new"),
+        "window_size": window(c).unwrap_or(256), "attention_layers": kinds, "attention_types": types,
+    }))
 }
 
 const NAMES: Names = Names {

@@ -6,6 +6,9 @@
 //! - **Refused**: nothing.
 //! - **Source**: Black et al. 2022, Biderman et al. 2023; Hugging Face `GPTNeoXForCausalLM`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object, rope_scaling, rotated, theta};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -44,6 +47,17 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         config,
         Names { tied: c.flag_or("tie_word_embeddings", false)?, qkv_bias: bias, o_bias: bias, ..NAMES },
     ))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, has: &Has) -> Map<String, Value> {
+    object(json!({
+        "architectures": ["GPTNeoXForCausalLM"], "hidden_size": c.d_model, "num_attention_heads": c.n_heads,
+        "num_hidden_layers": c.n_layers, "intermediate_size": c.d_mlp, "max_position_embeddings": c.n_ctx,
+        "layer_norm_eps": c.norm_eps, "hidden_act": activation(c.act, "gelu_new"), "rotary_pct": rotated(c),
+        "rotary_emb_base": theta(c), "rope_scaling": rope_scaling(c),
+        "use_parallel_residual": c.block == Block::Parallel, "attention_bias": has.qkv_bias || has.o_bias,
+    }))
 }
 
 const NAMES: Names = Names {

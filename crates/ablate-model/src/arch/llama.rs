@@ -5,6 +5,9 @@
 //! - **Refused**: rope scalings other than `linear` and `llama3`.
 //! - **Source**: Touvron et al. 2023, Grattafiori et al. 2024; Hugging Face `LlamaForCausalLM`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object, rope_scaling, theta};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -50,6 +53,25 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         ..NAMES
     };
     Ok((config, names))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, has: &Has) -> Map<String, Value> {
+    let mut map = descendant(c, "LlamaForCausalLM");
+    map.insert("attention_bias".into(), Value::from(has.qkv_bias || has.o_bias));
+    map.insert("mlp_bias".into(), Value::from(has.mlp_bias));
+    map
+}
+
+/// The settings that Llama's descendants share; `class` is the name of the class that reads them.
+pub(super) fn descendant(c: &Config, class: &str) -> Map<String, Value> {
+    object(json!({
+        "architectures": [class], "hidden_size": c.d_model, "num_attention_heads": c.n_heads,
+        "num_key_value_heads": c.n_kv_heads, "head_dim": c.d_head, "num_hidden_layers": c.n_layers,
+        "intermediate_size": c.d_mlp, "max_position_embeddings": c.n_ctx, "rms_norm_eps": c.norm_eps,
+        "hidden_act": activation(c.act, "gelu_pytorch_tanh"), "rope_theta": theta(c),
+        "rope_scaling": rope_scaling(c),
+    }))
 }
 
 /// The names that Llama's descendants share.

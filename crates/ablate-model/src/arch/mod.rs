@@ -16,9 +16,14 @@ mod opt;
 mod phi;
 mod qwen2;
 mod qwen3;
+mod smollm3;
+mod write;
 
 pub(crate) use fields::Fields;
 pub(crate) use gguf::{known as known_gguf, read as read_gguf};
+pub(crate) use write::Has;
+
+use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -103,23 +108,25 @@ pub(crate) struct Names {
     pub(crate) rope_permuted: bool,
 }
 
-/// An architecture: the name its files give, and the function that reads their settings.
+/// An architecture: the name its files give, and the functions that read and write their settings.
 struct Arch {
     name: &'static str,
     read: fn(&Fields) -> Result<(Config, Names)>,
+    write: fn(&Config, &Has) -> Map<String, Value>,
 }
 
-const TABLE: [Arch; 10] = [
-    Arch { name: "gpt2", read: gpt2::read },
-    Arch { name: "gpt_neo", read: gpt_neo::read },
-    Arch { name: "gpt_neox", read: gpt_neox::read },
-    Arch { name: "opt", read: opt::read },
-    Arch { name: "llama", read: llama::read },
-    Arch { name: "mistral", read: mistral::read },
-    Arch { name: "qwen2", read: qwen2::read },
-    Arch { name: "qwen3", read: qwen3::read },
-    Arch { name: "gemma2", read: gemma2::read },
-    Arch { name: "phi", read: phi::read },
+const TABLE: [Arch; 11] = [
+    Arch { name: "gpt2", read: gpt2::read, write: gpt2::write },
+    Arch { name: "gpt_neo", read: gpt_neo::read, write: gpt_neo::write },
+    Arch { name: "gpt_neox", read: gpt_neox::read, write: gpt_neox::write },
+    Arch { name: "opt", read: opt::read, write: opt::write },
+    Arch { name: "llama", read: llama::read, write: llama::write },
+    Arch { name: "mistral", read: mistral::read, write: mistral::write },
+    Arch { name: "qwen2", read: qwen2::read, write: qwen2::write },
+    Arch { name: "qwen3", read: qwen3::read, write: qwen3::write },
+    Arch { name: "gemma2", read: gemma2::read, write: gemma2::write },
+    Arch { name: "phi", read: phi::read, write: phi::write },
+    Arch { name: "smollm3", read: smollm3::read, write: smollm3::write },
 ];
 
 /// The `model_type`s that can be loaded from a folder.
@@ -139,6 +146,28 @@ pub(crate) fn read(fields: &Fields) -> Result<(Config, Names)> {
             .with_hint(format!("known architectures: {list}")));
     };
     (arch.read)(fields)
+}
+
+/// The `config.json` of architecture `name` for this configuration; `None` for an unknown name. What the architecture
+/// cannot say is left out: read it back and compare.
+pub(crate) fn write(name: &str, config: &Config, has: &Has) -> Option<Map<String, Value>> {
+    let arch = TABLE.iter().find(|a| a.name == name)?;
+    let mut map = (arch.write)(config, has);
+    map.insert("model_type".into(), Value::from(name));
+    map.insert("vocab_size".into(), Value::from(config.d_vocab));
+    map.insert("tie_word_embeddings".into(), Value::from(has.tied));
+    Some(map)
+}
+
+/// The heads that a file leaves out, for each layer; empty when it leaves out none.
+pub(crate) fn pruned(fields: &Fields, config: &Config) -> Result<Vec<Vec<usize>>> {
+    if config.arch == "gpt2" {
+        return gpt2::pruned(fields, config);
+    }
+    match fields.get("pruned_heads").and_then(Value::as_object) {
+        Some(lists) if !lists.is_empty() => Err(fields.unsupported("pruned_heads of this architecture")),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// An error that says which architectures can be read from a GGUF file.

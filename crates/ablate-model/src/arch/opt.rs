@@ -5,6 +5,9 @@
 //! - **Refused**: norms after the sublayer (the 350m model), embeddings of another width than the model.
 //! - **Source**: Zhang et al. 2022; Hugging Face `OPTForCausalLM`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -59,6 +62,17 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         ..NAMES
     };
     Ok((config, names))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, has: &Has) -> Map<String, Value> {
+    object(json!({
+        "architectures": ["OPTForCausalLM"], "hidden_size": c.d_model, "word_embed_proj_dim": c.d_model,
+        "num_attention_heads": c.n_heads, "num_hidden_layers": c.n_layers, "ffn_dim": c.d_mlp,
+        "max_position_embeddings": c.n_ctx, "activation_function": activation(c.act, "gelu_new"),
+        "do_layer_norm_before": true, "enable_bias": has.qkv_bias || has.o_bias || has.mlp_bias,
+        "layer_norm_elementwise_affine": true, "_remove_final_layer_norm": !has.norm_final,
+    }))
 }
 
 const NAMES: Names = Names {

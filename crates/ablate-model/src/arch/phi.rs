@@ -6,6 +6,9 @@
 //! - **Refused**: `qk_layernorm`.
 //! - **Source**: Li et al. 2023; Hugging Face `PhiForCausalLM`.
 
+use serde_json::{Map, Value, json};
+
+use super::write::{Has, activation, object, rope_scaling, rotated, theta};
 use super::{Attn, Fields, Layout, Names};
 use crate::config::{Block, Config, NormKind, PositionKind};
 use crate::error::Result;
@@ -17,7 +20,10 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
     }
     let (d_model, n_heads, n_layers) =
         (c.size("hidden_size")?, c.size("num_attention_heads")?, c.layers("num_hidden_layers")?);
-    let d_head = c.divide(d_model, n_heads)?;
+    let d_head = match c.opt_size("head_dim")? {
+        Some(d_head) => d_head,
+        None => c.divide(d_model, n_heads)?,
+    };
     let d_vocab = c.size("vocab_size")?;
     let config = Config {
         arch: "phi".into(),
@@ -43,6 +49,17 @@ pub(super) fn read(c: &Fields) -> Result<(Config, Names)> {
         causal: true,
     };
     Ok((config, Names { tied: c.flag_or("tie_word_embeddings", false)?, ..NAMES }))
+}
+
+/// Configuration to settings.
+pub(super) fn write(c: &Config, _has: &Has) -> Map<String, Value> {
+    object(json!({
+        "architectures": ["PhiForCausalLM"], "hidden_size": c.d_model, "num_attention_heads": c.n_heads,
+        "num_key_value_heads": c.n_kv_heads, "head_dim": c.d_head, "num_hidden_layers": c.n_layers,
+        "intermediate_size": c.d_mlp, "max_position_embeddings": c.n_ctx, "layer_norm_eps": c.norm_eps,
+        "hidden_act": activation(c.act, "gelu_new"), "partial_rotary_factor": rotated(c), "rope_theta": theta(c),
+        "rope_scaling": rope_scaling(c), "qk_layernorm": false,
+    }))
 }
 
 const NAMES: Names = Names {

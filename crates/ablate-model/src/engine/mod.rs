@@ -11,6 +11,7 @@ mod cost;
 mod cuts;
 mod forward;
 mod lanes;
+mod paths;
 mod readout;
 mod source;
 
@@ -21,10 +22,11 @@ use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
 pub use acts::{Acts, Keep, LayerActs};
-pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
+pub use backward::{AtRows, Gradients, Readers, Rules, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
 pub use cuts::CutStep;
+pub use paths::Places;
 pub use readout::{AllLogits, Judge, TokenLogits};
 pub use source::{Sources, Table};
 
@@ -106,6 +108,11 @@ impl<'m, T: Real> Engine<'m, T> {
         self.cfg
     }
 
+    /// The positions that are read of each row.
+    pub fn reads(&self) -> &[Vec<u32>] {
+        &self.reads
+    }
+
     /// First batch row of each example, and the number of rows at the end.
     pub fn offsets(&self) -> &[usize] {
         &self.offsets
@@ -119,7 +126,7 @@ impl<'m, T: Real> Engine<'m, T> {
     /// What a base run must keep so that a plan with `edit` can start from it.
     pub fn keep_for(&self, edit: &Edit) -> Keep {
         if matches!(edit.site, Site::Edge(_)) {
-            let reuse = if edit.positions != Positions::All { Keep::KV } else { Keep::NONE };
+            let reuse = if edit.positions == Positions::All { Keep::NONE } else { Keep::KV };
             return Keep::EDGES | reuse;
         }
         let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {

@@ -27,11 +27,13 @@ enum Rows {
     Unpermuted,
 }
 
-/// Weights of the shape `config` from `tensors`, and the names of tensors that were not used.
+/// Weights of the shape `config` from `tensors`, and the names of tensors that were not used. The file may leave out
+/// the heads `pruned` of each layer; these become zeros.
 pub(super) fn build<T: Real>(
     tensors: &Tensors,
     config: &Config,
     names: &Names,
+    pruned: &[Vec<usize>],
     options: &LoadOptions,
 ) -> Result<(Weights<T>, Vec<String>)> {
     let prefix = names.prefixes.iter().find(|p| tensors.get(&format!("{p}{}", names.embed)).is_some());
@@ -39,6 +41,7 @@ pub(super) fn build<T: Real>(
         tensors,
         config,
         names,
+        pruned,
         options,
         prefix: prefix.or(names.prefixes.first()).copied().unwrap_or_default(),
         used: BTreeSet::new(),
@@ -53,6 +56,7 @@ struct Builder<'a> {
     tensors: &'a Tensors,
     config: &'a Config,
     names: &'a Names,
+    pruned: &'a [Vec<usize>],
     options: &'a LoadOptions,
     prefix: &'static str,
     used: BTreeSet<String>,
@@ -102,8 +106,10 @@ impl<'a> Builder<'a> {
         let (c, n) = (self.config, self.names);
         let before = format!("{}{}", self.prefix, n.layer.replace("{}", &l.to_string()));
         let at = |name: &str| format!("{before}{name}");
-        let [q, k, v] = self.qkv(&at)?;
-        let o = self.linear(&at(n.o), c.n_heads * c.d_head, c.d_model, n.o_bias)?;
+        let left_out = self.pruned.get(l).map_or(&[][..], Vec::as_slice);
+        let [q, k, v] = self.qkv(&at, left_out)?;
+        let o = self.linear(&at(n.o), (c.n_heads - left_out.len()) * c.d_head, c.d_model, n.o_bias)?;
+        let o = if left_out.is_empty() { o } else { spread(&o, &self.columns(left_out), c, false) };
         let [q_norm, k_norm] = match n.qk_norm {
             Some(names) => {
                 [Some(self.norm(&at(names[0]), c.d_head)?), Some(self.norm(&at(names[1]), c.d_head)?)]
@@ -130,10 +136,18 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Query, key and value maps of a layer.
-    fn qkv<T: Real>(&mut self, at: &dyn Fn(&str) -> String) -> Result<[Linear<T>; 3]> {
+    /// Where the columns of the heads that the file holds belong.
+    fn columns(&self, left_out: &[usize]) -> Vec<usize> {
+        let c = self.config;
+        let held = (0..c.n_heads).filter(|h| !left_out.contains(h));
+        held.flat_map(|h| h * c.d_head..(h + 1) * c.d_head).collect()
+    }
+
+    /// Query, key and value maps of a layer whose file lacks the heads `left_out`.
+    fn qkv<T: Real>(&mut self, at: &dyn Fn(&str) -> String, left_out: &[usize]) -> Result<[Linear<T>; 3]> {
         let (c, n) = (self.config, self.names);
-        let widths = [c.n_heads * c.d_head, c.n_kv_heads * c.d_head, c.n_kv_heads * c.d_head];
+        let held = |heads: usize| (heads - left_out.len()) * c.d_head;
+        let widths = [held(c.n_heads), held(c.n_kv_heads), held(c.n_kv_heads)];
         match n.attn {
             Attn::Separate(names) => {
                 let rows = if n.rope_permuted {
@@ -150,7 +164,13 @@ impl<'a> Builder<'a> {
                     w: all.w.columns(start, n),
                     b: all.b.as_ref().map(|b| b[start..start + n].to_vec()),
                 };
-                Ok([part(0, widths[0]), part(widths[0], widths[1]), part(widths[0] + widths[1], widths[2])])
+                let parts =
+                    [part(0, widths[0]), part(widths[0], widths[1]), part(widths[0] + widths[1], widths[2])];
+                if left_out.is_empty() {
+                    return Ok(parts);
+                }
+                let columns = self.columns(left_out);
+                Ok(parts.map(|part| spread(&part, &columns, c, true)))
             }
             Attn::FusedByHead(name) => {
                 let mut one =
@@ -280,4 +300,26 @@ impl<'a> Builder<'a> {
     fn outer(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
+}
+
+/// A map of some heads as one of all heads: its outputs (or inputs) go to `places`, the others are 0.
+fn spread<T: Real>(map: &Linear<T>, places: &[usize], c: &Config, outputs: bool) -> Linear<T> {
+    let width = c.n_heads * c.d_head;
+    let [rows, cols] = if outputs { [map.w.rows(), width] } else { [width, map.w.cols()] };
+    let mut w = vec![T::ZERO; rows * cols];
+    for i in 0..map.w.rows() {
+        for j in 0..map.w.cols() {
+            let to = if outputs { i * cols + places[j] } else { places[i] * cols + j };
+            w[to] = map.w.get(i, j);
+        }
+    }
+    let b = map.b.as_ref().map(|b| {
+        if !outputs {
+            return b.clone();
+        }
+        let mut all = vec![T::ZERO; width];
+        places.iter().zip(b).for_each(|(to, x)| all[*to] = *x);
+        all
+    });
+    Linear { w: Matrix::row_major(w, rows, cols), b }
 }

@@ -33,7 +33,8 @@ pub(super) fn read(path: &Path, file: &Gguf, asked: Option<bool>) -> Result<Opti
         None => None,
     };
     let own = if file.fields.flag_or("tokenizer.ggml.add_bos_token", adds)? { Bos::Yes } else { Bos::No };
-    Tokenizer::new(path, inner, bos, own, asked).map(Some)
+    let eos = file.fields.opt_size("tokenizer.ggml.eos_token_id")?.and_then(|id| u32::try_from(id).ok());
+    Ok(Some(Tokenizer::new(path, inner, bos, own, asked)?.with_eos(eos)))
 }
 
 /// The lists that describe a vocabulary.

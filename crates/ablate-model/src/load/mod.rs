@@ -163,9 +163,18 @@ fn load_folder(folder: &Path, options: &LoadOptions) -> Result<Model> {
     check_config(&config).map_err(|m| Error::file(&path, m))?;
     let tensors = safetensors::open_folder(folder)?;
     let tokenizer = Tokenizer::from_folder(folder, options.bos)?;
-    let parts =
-        Parts { name: file_name(folder), source: "safetensors", path, config, names, tensors, tokenizer };
-    parts.finish(options)
+    let pruned = arch::pruned(&fields, &config)?;
+    let parts = Parts {
+        name: file_name(folder),
+        source: "safetensors",
+        path,
+        config,
+        names,
+        pruned,
+        tensors,
+        tokenizer,
+    };
+    parts.finish(options).map(|model| model.with_origin(folder))
 }
 
 /// The model in a GGUF file.
@@ -175,9 +184,17 @@ fn load_gguf(path: &Path, options: &LoadOptions) -> Result<Model> {
     check_config(&config).map_err(|m| Error::file(path, m))?;
     let tokenizer = gguf_tokenizer::read(path, &file, options.bos)?;
     let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    let parts =
-        Parts { name, source: "GGUF", path: path.into(), config, names, tensors: file.tensors, tokenizer };
-    parts.finish(options)
+    let parts = Parts {
+        name,
+        source: "GGUF",
+        path: path.into(),
+        config,
+        names,
+        pruned: Vec::new(),
+        tensors: file.tensors,
+        tokenizer,
+    };
+    parts.finish(options).map(|model| model.with_origin(path))
 }
 
 /// What the formats have in common once their headers are read.
@@ -187,6 +204,7 @@ struct Parts {
     path: PathBuf,
     config: Config,
     names: Names,
+    pruned: Vec<Vec<usize>>,
     tensors: Tensors,
     tokenizer: Option<Tokenizer>,
 }
@@ -201,12 +219,12 @@ impl Parts {
         }
         let (weights, ignored) = match options.dtype {
             DType::F64 => {
-                let (mut w, ignored) = build::build::<f64>(tensors, config, names, options)?;
+                let (mut w, ignored) = build::build::<f64>(tensors, config, names, &self.pruned, options)?;
                 change(config, &mut w, options);
                 (AnyWeights::F64(Arc::new(w)), ignored)
             }
             DType::F32 | DType::Bf16 => {
-                let (mut w, ignored) = build::build::<f32>(tensors, config, names, options)?;
+                let (mut w, ignored) = build::build::<f32>(tensors, config, names, &self.pruned, options)?;
                 change(config, &mut w, options);
                 (AnyWeights::F32(Arc::new(w)), ignored)
             }
@@ -217,6 +235,10 @@ impl Parts {
         notes.insert("center".to_owned(), options.center.to_string());
         let rounded = if options.rounds() { " (weights rounded to bf16, computed in f32)" } else { "" };
         notes.insert("dtype".to_owned(), format!("{}{rounded}", options.dtype.name()));
+        if !self.pruned.is_empty() {
+            let count: usize = self.pruned.iter().map(Vec::len).sum();
+            notes.insert("pruned heads".to_owned(), format!("{count} heads are not in the file and are 0"));
+        }
         if !ignored.is_empty() {
             tracing::warn!(
                 "{}: {} tensors are not part of the model and are ignored: {}",

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod builtin;
+mod cuts;
 mod engine;
 mod gguf;
 mod hostile;
 mod load;
 mod naive;
+mod save;
 mod tokenizer;
 mod writer;
 
@@ -31,5 +33,5 @@ pub(crate) fn sequences(arch: &str) -> Vec<(Vec<u32>, Vec<Vec<f64>>)> {
 }
 
 /// Every architecture with a tiny checkpoint.
-pub(crate) const ARCHS: [&str; 10] =
-    ["gpt2", "gpt_neo", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma2", "phi"];
+pub(crate) const ARCHS: [&str; 11] =
+    ["gpt2", "gpt_neo", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "phi"];

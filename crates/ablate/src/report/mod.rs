@@ -3,7 +3,9 @@
 //! are sorted, numbers finite.
 
 mod comparison;
+mod compress;
 mod demo;
+mod evaluation;
 mod grid;
 mod model;
 mod predict;
@@ -16,7 +18,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
+pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
+pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};

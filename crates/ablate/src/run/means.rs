@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ablate_graph::{Plan, Side, Source};
+use ablate_graph::{Plan, Side, Site, Source};
 use ablate_model::engine::{Acts, Engine, Keep, LayerActs, Sources, Table, TokenLogits};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
@@ -73,6 +73,11 @@ impl<T: Real> Means<T> {
     /// The source these means stand for.
     pub(crate) fn source(&self) -> Source {
         if self.positional { Source::MeanPositional } else { Source::Mean }
+    }
+
+    /// The overall mean of a site; `None` for means by position and for what was not averaged.
+    pub(crate) fn overall(&self, cfg: &Config, site: Site) -> Option<&[T]> {
+        if self.positional { None } else { self.acts.first()?.value(cfg, site, 0) }
     }
 
     /// The table for the rows of `batch`; a (group, position) that the mean set lacks is an error.

@@ -4,9 +4,11 @@
 mod attribution;
 mod builtin;
 mod codec;
+mod compress;
 mod data_bad;
 mod data_files;
 mod data_parts;
+mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod real;

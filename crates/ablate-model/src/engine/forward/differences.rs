@@ -1,6 +1,7 @@
 //! What cut edges change: for each sender that a reader is cut from, its source value minus its live output, in the
 //! coordinates of the stream, `[senders, rows of the chunk, d_model]`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ablate_graph::{Graph, Node, NodeId, Site, Source};
@@ -10,6 +11,23 @@ use super::Context;
 use crate::engine::lanes::{Lane, RowMap};
 use crate::error::{Error, Result};
 
+/// Senders whose differences are summed: with `taken`, subtracted; weights are empty where they are all 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'a> {
+    pub(super) senders: &'a [NodeId],
+    pub(super) taken: bool,
+    pub(super) weights: &'a [f64],
+}
+
+impl List<'_> {
+    /// Each sender's factor.
+    fn factors<T: Real>(&self) -> impl Iterator<Item = (NodeId, T)> {
+        let sign = if self.taken { -T::ONE } else { T::ONE };
+        let weight = move |k: usize| self.weights.get(k).map_or(sign, |w| sign * T::of(*w));
+        self.senders.iter().enumerate().map(move |(k, id)| (*id, weight(k)))
+    }
+}
+
 /// Differences of one source, for the lanes of a chunk.
 #[derive(Debug)]
 pub(super) struct Differences<T> {
@@ -18,6 +36,8 @@ pub(super) struct Differences<T> {
     pub(super) scale: f64,
     /// Where each sender stands in `values`; `None` = no reader needs it.
     place: Vec<Option<usize>>,
+    /// Which lanes need each sender, until there are places.
+    wanted: BTreeMap<NodeId, Vec<bool>>,
     /// Which lanes need each place.
     lanes: Vec<Vec<bool>>,
     /// Rows of the chunk.
@@ -28,21 +48,30 @@ pub(super) struct Differences<T> {
 impl<T: Real> Differences<T> {
     pub(super) fn new(graph: Graph, source: Source, scale: f64) -> Self {
         let place = vec![None; graph.n_senders()];
-        Self { graph, source, scale, place, lanes: Vec::new(), rows: 0, values: Vec::new() }
+        Self {
+            graph,
+            source,
+            scale,
+            place,
+            wanted: BTreeMap::new(),
+            lanes: Vec::new(),
+            rows: 0,
+            values: Vec::new(),
+        }
     }
 
     /// Notes that lane `i` of `n` needs `sender`.
     pub(super) fn want(&mut self, sender: NodeId, i: usize, n: usize) {
-        let next = self.lanes.len();
-        let place = *self.place[sender.index()].get_or_insert(next);
-        if place == next {
-            self.lanes.push(vec![false; n]);
-        }
-        self.lanes[place][i] = true;
+        self.wanted.entry(sender).or_insert_with(|| vec![false; n])[i] = true;
     }
 
-    /// Makes room for `rows` rows of width `d`.
+    /// Makes room for `rows` rows of width `d`. Places are in the order of the senders, so that sums are always added up
+    /// in the same order.
     pub(super) fn allocate(&mut self, rows: usize, d: usize) {
+        for (sender, lanes) in std::mem::take(&mut self.wanted) {
+            self.place[sender.index()] = Some(self.lanes.len());
+            self.lanes.push(lanes);
+        }
         self.rows = rows;
         self.values = vec![T::ZERO; self.lanes.len() * rows * d];
     }
@@ -53,10 +82,8 @@ impl<T: Real> Differences<T> {
         &mut self,
         ctx: &Context<'_, T>,
         node: Node,
-        all: &[Lane],
-        lanes: Range<usize>,
-        full: &RowMap,
-        now: &RowMap,
+        (all, lanes): (&[Lane], Range<usize>),
+        (full, now): (&RowMap, &RowMap),
         live: impl Fn(usize, usize) -> Result<&'l [T]>,
     ) -> Result<()>
     where
@@ -121,27 +148,28 @@ impl<T: Real> Differences<T> {
 
     /// Adds to `out` (`[lists, n·d]`, contiguous) the sum of each list's differences at rows `row..row + n`, or takes
     /// it away.
-    pub(super) fn sum(&self, lists: &[(&[NodeId], bool)], row: usize, n: usize, d: usize, out: &mut [T]) {
+    pub(super) fn sum(&self, lists: &[List<'_>], row: usize, n: usize, d: usize, out: &mut [T]) {
         let places = self.lanes.len();
-        let total: usize = lists.iter().map(|(l, _)| l.len()).sum();
+        let total: usize = lists.iter().map(|l| l.senders.len()).sum();
         let stride = self.rows * d;
         if places == 0 || total == 0 {
             return;
         }
         if total * 6 < lists.len() * places {
-            for ((list, taken), out) in lists.iter().zip(out.chunks_exact_mut(n * d)) {
-                let sign = if *taken { -T::ONE } else { T::ONE };
-                for place in list.iter().filter_map(|id| self.place[id.index()]) {
-                    ops::axpy(sign, &self.values[place * stride + row * d..][..n * d], out);
+            for (list, out) in lists.iter().zip(out.chunks_exact_mut(n * d)) {
+                for (id, factor) in list.factors() {
+                    let Some(place) = self.place[id.index()] else { continue };
+                    ops::axpy(factor, &self.values[place * stride + row * d..][..n * d], out);
                 }
             }
             return;
         }
         let mut mask = vec![T::ZERO; lists.len() * places];
-        for ((list, taken), mask) in lists.iter().zip(mask.chunks_exact_mut(places)) {
-            let sign = if *taken { -T::ONE } else { T::ONE };
-            for place in list.iter().filter_map(|id| self.place[id.index()]) {
-                mask[place] = sign;
+        for (list, mask) in lists.iter().zip(mask.chunks_exact_mut(places)) {
+            for (id, factor) in list.factors() {
+                if let Some(place) = self.place[id.index()] {
+                    mask[place] = factor;
+                }
             }
         }
         let values = View::rows(&self.values[row * d..], places, n * d, stride);
