@@ -112,8 +112,19 @@ fn open_journal(app: &App<'_>, path: &Path, fingerprint: &str) -> Result<Journal
     Ok(journal)
 }
 
-/// Prints what a run would do, instead of doing it; `trials` says whether runs are kept to go on from them.
+/// Prints what a run would do, instead of doing it.
 pub(crate) fn explain(
+    app: &App<'_>,
+    lab: &Lab,
+    manifest: Manifest,
+    plans: &[Plan],
+    count: usize,
+) -> Result<Outcome> {
+    explain_with(app, lab, manifest, plans, count, false)
+}
+
+/// As [`explain`]; `trials` says whether runs are kept to go on from them.
+pub(crate) fn explain_with(
     app: &App<'_>,
     lab: &Lab,
     manifest: Manifest,

@@ -54,7 +54,7 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
     if app.globals.explain {
         let plans: Vec<Plan> =
             edit.nodes.iter().map(|&n| ablate_nodes(&[n], edit.ablation, &edit.positions)).collect();
-        return run::explain(app, &lab, manifest, &plans, 2 * plans.len(), false);
+        return run::explain(app, &lab, manifest, &plans, 2 * plans.len());
     }
     let mut run = Run::start(app, manifest, Some(&json!({"name": "demo"})))?;
     let mut bar = app.bar("demo");

@@ -77,7 +77,7 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     let manifest = lab.manifest(app, None);
     if app.globals.explain {
         let plans = grid::plans(config, site, args.direction.direction(), &axis)?;
-        return run::explain(app, &lab, manifest, &plans, plans.len(), false);
+        return run::explain(app, &lab, manifest, &plans, plans.len());
     }
     let by = if args.by == By::Head { "head" } else { "position" };
     let way = if args.direction == Way::Noise { "noise" } else { "denoise" };

@@ -66,7 +66,7 @@ pub(crate) fn run(app: &App<'_>, args: &PruneArgs) -> Result<Outcome> {
         let plans: Vec<Plan> =
             edit.nodes.iter().map(|&n| ablate_nodes(&[n], edit.ablation, &edit.positions)).collect();
         app.warn("the plan below is for one pass; orders that go on until nothing changes take more");
-        return run::explain(
+        return run::explain_with(
             app,
             &lab,
             manifest,

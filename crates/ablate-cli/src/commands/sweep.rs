@@ -45,7 +45,7 @@ pub(crate) fn run(app: &App<'_>, args: &SweepArgs) -> Result<Outcome> {
     if app.globals.explain {
         let plans: Vec<Plan> =
             edit.nodes.iter().map(|&n| ablate_nodes(&[n], edit.ablation, &edit.positions)).collect();
-        return run::explain(app, &lab, manifest, &plans, plans.len(), false);
+        return run::explain(app, &lab, manifest, &plans, plans.len());
     }
     let method = json!({
         "name": "sweep", "ablation": edit.ablation.name(), "scale": edit.ablation.scale,

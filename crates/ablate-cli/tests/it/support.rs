@@ -25,7 +25,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Words of a command line, double quotes taken off.
+/// Words of a command line, quotes taken off.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (i, part) in line.split(['"', '\'']).enumerate() {
