@@ -46,6 +46,11 @@ impl<'a> App<'a> {
         })
     }
 
+    /// Number of threads.
+    pub(crate) fn threads(&self) -> usize {
+        self.globals.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
     /// The clock.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock

@@ -5,9 +5,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, inspect::InspectArgs, models::ModelsArgs,
-    patch::PatchArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, sweep::SweepArgs,
-    task::TaskArgs,
+    compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
+    inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
+    prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -88,7 +89,11 @@ pub(crate) enum Command {
     Sweep(SweepArgs),
     RankCurve(RankCurveArgs),
     Patch(PatchArgs),
+    Path(PathArgs),
     Prune(PruneArgs),
+    Discover(DiscoverArgs),
+    Select(SelectArgs),
+    Verify(VerifyArgs),
     Compare(CompareArgs),
     Compress(CompressArgs),
 }

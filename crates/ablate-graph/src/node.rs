@@ -100,6 +100,16 @@ pub enum Reader {
 }
 
 impl Reader {
+    /// Which vector of a head it makes; `None` for MLPs and `logits`.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Head { slot, .. } | Self::Kv { slot, .. } => Some(slot),
+            Self::Mlp { .. } | Self::Logits => None,
+        }
+    }
+}
+
+impl Reader {
     /// The layer of a head or MLP reader; `None` for `logits`.
     pub fn layer(self) -> Option<usize> {
         match self {

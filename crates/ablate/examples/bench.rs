@@ -4,14 +4,17 @@
 use std::time::Instant;
 
 use ablate::curve::{Ranking, rank_curve};
+use ablate::discover::acdc::{self, AcdcConfig};
+use ablate::discover::{Attribution, Endpoints, Method, attribute};
 use ablate::effects::sweep;
-use ablate::graph::{Graph, Kv, Positions, Side};
+use ablate::graph::{EdgeSet, Graph, Kv, Positions, Side};
 use ablate::grid::{Axis, Direction, GridSite, patch_grid};
 use ablate::model::load::LoadOptions;
 use ablate::model::model::Model;
 use ablate::model::{Batch, Row};
+use ablate::path::{After, Route, Through, path_patch};
 use ablate::prune::{Order, PruneConfig, prune};
-use ablate::{Ablation, Session, Setup, Silent, Study};
+use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
 use ablate_graph::rng::Random;
 
 /// Random tokens and labels; what the tokens are does not change the cost.
@@ -25,7 +28,7 @@ fn batch(n: usize, len: usize, seed: u64, vocab: usize) -> Batch {
         wrong_answers: vec![token(i, 2001)],
         ..Row::default()
     });
-    Batch::new(rows.collect(), vec![], vocab, 1024).unwrap()
+    Batch::new(rows.collect(), vec![], vocab, 64).unwrap()
 }
 
 fn time(name: &str, reps: usize, mut job: impl FnMut() -> (f64, f64)) {
@@ -69,7 +72,7 @@ fn preferring(model: &Model, mut batch: Batch) -> Batch {
             std::mem::swap(&mut row.answers, &mut row.wrong_answers);
         }
     }
-    batch = Batch::new(rows, vec![], model.config().d_vocab, 1024).unwrap();
+    batch = Batch::new(rows, vec![], model.config().d_vocab, 64).unwrap();
     batch
 }
 
@@ -159,6 +162,70 @@ fn main() {
                 .sum();
             (cells.iter().map(|c| c.metrics[0]).sum(), flops)
         }),
+        "f" | "fq" => {
+            let receivers: &[&str] =
+                if job == "f" { &["logits"] } else { &["a9.h9<q>", "a9.h6<q>", "a10.h0<q>"] };
+            let hop = receivers.iter().map(|r| graph.parse_reader(r).unwrap()).collect();
+            let route = Route {
+                graph,
+                hops: vec![hop],
+                through: Through::None,
+                after: After::Recompute,
+                positions: Positions::All,
+                ablation: ablation("resample"),
+            };
+            time(
+                &format!("{job}) path patching, 144 heads to {}, 50 x 16", receivers.join(" ")),
+                reps,
+                || {
+                    let mut silent = Silent;
+                    let mut s = Session::new(study(50, 16, 0), &mut silent);
+                    let effects = path_patch(&mut s, &heads, &route).unwrap();
+                    (effects.iter().map(|e| e.scores.iter().sum::<f64>()).sum(), 0.0)
+                },
+            );
+        }
+        "g" | "gi" => {
+            let data = batch(50, 16, 0, vocab);
+            let method = if job == "g" {
+                Method::Eap
+            } else {
+                Method::EapIgInputs { steps: 1, endpoints: Endpoints::Right }
+            };
+            time(&format!("{job}) {} of all edges, 50 x 16", method.name()), reps, || {
+                let got = attribute(&model, &data, method, &Attribution::default()).unwrap();
+                (got.scores.rows().iter().map(|r| r.score.abs()).sum(), 0.0)
+            });
+        }
+        "h" | "h-10" => {
+            let n = if job == "h" { 50 } else { 10 };
+            let data = batch(n, 16, 0, vocab);
+            // the last edges in ACDC's order are the cheapest: a limit says how many are tried
+            let limit = args.get(4).map_or(usize::MAX, |l| l.parse().unwrap());
+            let order = acdc::order(&graph, &EdgeSet::full(graph.n_edges()));
+            let candidates = EdgeSet::of(graph.n_edges(), order.into_iter().take(limit));
+            let config = AcdcConfig {
+                graph,
+                threshold: 0.01,
+                ablation: ablation("resample"),
+                candidates: candidates.clone(),
+                speculate: 16,
+            };
+            time(&format!("{job}) ACDC, {} edges, {n} x 16", candidates.len()), reps, || {
+                let mut silent = Silent;
+                let setup = Setup { metric: Metric::Kl, budget: 2 << 30, ..Setup::default() };
+                let mut s = Session::new(Study::new(&model, data.clone(), setup).unwrap(), &mut silent);
+                let r = acdc::acdc(&mut s, &config).unwrap();
+                println!(
+                    "{} kept, {} evaluations, {} wasted, {} batches",
+                    r.kept.len(),
+                    r.evaluations,
+                    r.wasted,
+                    r.batches
+                );
+                (r.metric, 0.0)
+            });
+        }
         other => println!("unknown job {other}"),
     }
 }

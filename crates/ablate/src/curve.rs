@@ -98,6 +98,6 @@ fn greedy(
 }
 
 /// Mean of a list that is not empty.
-pub(crate) fn mean(x: &[f64]) -> f64 {
+pub fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
 }

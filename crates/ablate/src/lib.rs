@@ -11,11 +11,13 @@ pub mod files;
 pub mod grid;
 pub mod manifest;
 pub mod metric;
+pub mod path;
 pub mod prune;
 pub mod report;
 pub mod run;
 pub mod session;
 pub mod task;
+pub mod verify;
 
 pub use ablate_graph as graph;
 pub use ablate_model as model;

@@ -211,6 +211,12 @@ impl<'m, 'o> Session<'m, 'o> {
         self.observer.expect(total);
     }
 
+    /// Tells the observer that `n` variants were evaluated beside this session.
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.evaluations += n as u64;
+        self.observer.advance(n, 0);
+    }
+
     /// The metric of the plain run of `side`, for each example.
     ///
     /// # Errors

@@ -1,18 +1,18 @@
 //! `ablate compare`: circuits and scores side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ablate::effects::ablate_nodes;
-use ablate::graph::format::{CircuitFile, Kind, MibFile, ScoresFile, kind_of, parse_json};
-use ablate::graph::{Circuit, Graph, Level, Node, Plan, Scores, Side, compare, stats};
+use ablate::graph::{Circuit, Node, Plan, Scores, Side, compare, stats};
 use ablate::manifest::Conventions;
 use ablate::report::{Base, ComparisonReport, Measured, PairReport, SetReport};
+use ablate::verify::Frame;
 use ablate::{Error, Result};
 use clap::Args;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{EditArgs, RowArgs};
+use crate::inputs::{Input, read};
 use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::run::{self, Run};
@@ -36,13 +36,6 @@ pub(crate) struct CompareArgs {
     rows: RowArgs,
     #[command(flatten)]
     edit: EditArgs,
-}
-
-/// What a file holds.
-pub(crate) struct Input {
-    name: String,
-    pub(crate) circuit: Option<Circuit>,
-    scores: Option<Scores>,
 }
 
 /// Runs it.
@@ -72,7 +65,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
         None => app.manifest(None, Conventions::default()),
     };
     if let (Some(lab), Some(edit), true) = (&lab, &edit, app.globals.explain) {
-        let plans = plans(edit, &sets)?;
+        let plans = plans(edit, &sets);
         return run::explain(app, lab, manifest, &plans, plans.len());
     }
     let mut run = Run::start(app, manifest, None)?;
@@ -87,59 +80,6 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     }
     print(app, &report)?;
     Ok(Outcome::Done)
-}
-
-/// Reads circuits, scores, pruning traces and importances.json.
-pub(crate) fn read(path: &Path, graph: Option<&Graph>) -> Result<Input> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    let in_file = |e: ablate::graph::Error| Error::Data {
-        path: path.into(),
-        line: None,
-        field: None,
-        message: e.to_string(),
-        hint: e.hint(),
-    };
-    let (circuit, scores) = parse(&bytes, graph).map_err(in_file)?;
-    let name =
-        path.file_stem().map_or_else(|| path.display().to_string(), |s| s.to_string_lossy().into_owned());
-    Ok(Input { name, circuit, scores })
-}
-
-type Parsed = (Option<Circuit>, Option<Scores>);
-
-fn parse(bytes: &[u8], graph: Option<&Graph>) -> ablate::graph::Result<Parsed> {
-    let value = parse_json(bytes).or_else(|e| {
-        // Python's bare NaN makes importances.json no JSON
-        if MibFile::read(bytes).is_ok() { Ok(serde_json::json!({"cfg": {}, "edges": {}})) } else { Err(e) }
-    })?;
-    match kind_of(&value)? {
-        Kind::Circuit => Ok((Some(CircuitFile::from_value(&value, graph)?.circuit), None)),
-        Kind::Scores => {
-            let file = ScoresFile::from_value(&value, graph)?;
-            let graph = *file.scores.graph();
-            let inside =
-                file.extra.get("circuit").map(|c| inner(c, &graph, file.scores.level())).transpose()?;
-            Ok((inside, Some(file.scores)))
-        }
-        Kind::Mib => {
-            let file = MibFile::read(bytes)?;
-            Ok((Some(file.circuit(Level::Edge)?), Some(file.scores(Level::Edge)?)))
-        }
-        Kind::Other(kind) => match value.get("circuit").filter(|_| kind == "ablate/trace") {
-            Some(circuit) => Ok((Some(CircuitFile::from_value(circuit, graph)?.circuit), None)),
-            None => Err(ablate::graph::Error::Format {
-                expected: "ablate/scores, ablate/circuit, a pruning trace or importances.json".into(),
-                found: kind,
-            }),
-        },
-    }
-}
-
-/// The circuit inside a file of scores.
-fn inner(circuit: &Value, graph: &Graph, level: Level) -> ablate::graph::Result<Circuit> {
-    let members = circuit.get("members").and_then(Value::as_array);
-    let names: Vec<&str> = members.into_iter().flatten().filter_map(Value::as_str).collect();
-    Circuit::of_names(graph, level, &names)
 }
 
 /// Circuits and what set algebra makes of them, by name; Jaccard indices go to the report.
@@ -185,19 +125,16 @@ fn agreements(inputs: &[Input]) -> Result<Vec<PairReport>> {
     Ok(rows)
 }
 
-/// For each set, the plan that ablates every candidate outside it.
-fn plans(edit: &Edit, sets: &[(String, Circuit)]) -> Result<Vec<Plan>> {
-    let plan = |(name, circuit): &(String, Circuit)| {
+/// For each set, the plan that ablates every candidate (of edges: every edge) outside it.
+fn plans(edit: &Edit, sets: &[(String, Circuit)]) -> Vec<Plan> {
+    let plan = |(_, circuit): &(String, Circuit)| {
         let Some(members) = circuit.nodes() else {
-            return Err(Error::argument(
-                format!("{name} is a circuit of edges, which cannot be measured here"),
-                "compare edge circuits without --model, or use `ablate verify`",
-            ));
+            return Frame::new(circuit, edit.ablation, edit.positions.clone()).plan(circuit);
         };
         let graph = circuit.graph();
         let inside = |node: &Node| graph.node_id(*node).is_some_and(|id| members.contains(id));
         let outside: Vec<Node> = edit.nodes.iter().copied().filter(|node| !inside(node)).collect();
-        Ok(ablate_nodes(&outside, edit.ablation, &edit.positions))
+        ablate_nodes(&outside, edit.ablation, &edit.positions)
     };
     sets.iter().map(plan).collect()
 }
@@ -209,7 +146,7 @@ fn measure(
     sets: &[(String, Circuit)],
     measured_base: &mut Option<Base>,
 ) -> Result<Vec<SetReport>> {
-    let plans = plans(edit, sets)?;
+    let plans = plans(edit, sets);
     let mut bar = app.bar("compare");
     let mut session = lab.session(app, &mut bar, None)?;
     session.expect(plans.len());

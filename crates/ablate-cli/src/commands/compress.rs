@@ -16,9 +16,9 @@ use ablate::{Error, Metric, Result, Setup, Study, files};
 use clap::Args;
 use serde_json::Value;
 
-use super::compare;
 use crate::app::App;
 use crate::args::{DataArgs, EditArgs};
+use crate::inputs;
 use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::run::{self, Run};
@@ -93,7 +93,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompressArgs) -> Result<Outcome> {
         let mut session = lab.session(app, &mut bar, None)?;
         lab.base(app, &mut session)?
     };
-    let (set, side) = lab.mean_set();
+    let (set, side) = lab.mean_rows();
     let made = compress::compress(&lab.model, set, side, app.globals.memory.0, &job.request)?;
     app.check_stop()?;
     let saved = made.save(&lab.model, &args.output, stored.unwrap_or_else(|| Stored::of(&lab.model)))?;
@@ -150,7 +150,7 @@ impl Job {
 }
 
 fn circuit(path: &Path, lab: &Lab) -> Result<Circuit> {
-    compare::read(path, Some(&lab.graph))?.circuit.ok_or_else(|| {
+    inputs::read(path, Some(&lab.graph))?.circuit.ok_or_else(|| {
         Error::argument(
             format!("{}: there is no circuit in it", path.display()),
             "a circuit is {\"level\": \"node\", \"members\": [\"a1.h5\", …]}; `ablate prune` makes one",
@@ -239,7 +239,7 @@ fn report(
     texts: Texts,
     stored: Option<Stored>,
 ) -> Result<CompressReport> {
-    let (set, side) = lab.mean_set();
+    let (set, side) = lab.mean_rows();
     let rows = &lab.rows.batch;
     let stored = stored.unwrap_or_else(|| Stored::of(&lab.model));
     let before = save::parameters(&lab.model);

@@ -3,14 +3,18 @@
 pub(crate) mod compare;
 pub(crate) mod compress;
 pub(crate) mod demo;
+pub(crate) mod discover;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod patch;
+pub(crate) mod path;
 pub(crate) mod predict;
 pub(crate) mod prune;
 pub(crate) mod rank_curve;
+pub(crate) mod select;
 pub(crate) mod sweep;
 pub(crate) mod task;
+pub(crate) mod verify;
 
 use ablate::Result;
 
@@ -29,6 +33,10 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Sweep(args) => sweep::run(app, args),
         Command::RankCurve(args) => rank_curve::run(app, args),
         Command::Patch(args) => patch::run(app, args),
+        Command::Path(args) => path::run(app, args),
+        Command::Discover(args) => discover::run(app, args),
+        Command::Select(args) => select::run(app, args),
+        Command::Verify(args) => verify::run(app, args),
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
         Command::Compress(args) => compress::run(app, args),

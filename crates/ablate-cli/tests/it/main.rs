@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod compress;
+mod edges;
 mod help;
 mod results;
 mod stop;

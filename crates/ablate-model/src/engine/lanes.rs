@@ -85,19 +85,20 @@ fn lane(
     let last_read = reads[example].iter().max().map_or(0, |&p| p as usize);
     let end = if cfg.causal { last_read + 1 } else { batch.rows()[example].clean.len() };
     let mut start = end;
-    let mut at = (cfg.n_layers, Stage::Pre);
+    let mut join = (cfg.n_layers, JoinAt::Pre);
     for step in different {
         let Some(first) = step.first_position(example).filter(|&p| p < end) else { continue };
         start = start.min(first);
-        at = at.min(step.at);
+        // the least of where each must join: in parallel blocks a later stage may need an earlier one
+        join = join.min(join_for(step.at, cfg.block));
     }
     if start == end {
-        at = (cfg.n_layers, Stage::Pre); // nothing that is read can differ
+        join = (cfg.n_layers, JoinAt::Pre); // nothing that is read can differ
         start = last_read;
     }
     let first_read = reads[example].iter().min().map_or(0, |&p| p as usize);
     start = if whole { 0 } else { start.min(first_read) };
-    Lane { join: join_for(at, cfg.block), plan, example, start, end }
+    Lane { join, plan, example, start, end }
 }
 
 /// The rows of a chunk's lanes in its buffers: where each lane's rows start, and each row's position.

@@ -11,6 +11,7 @@ mod cost;
 mod cuts;
 mod forward;
 mod lanes;
+mod paths;
 mod readout;
 mod source;
 
@@ -25,6 +26,7 @@ pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
 pub use cuts::CutStep;
+pub use paths::Places;
 pub use readout::{AllLogits, Judge, TokenLogits};
 pub use source::{Sources, Table};
 

@@ -14,19 +14,19 @@ use crate::load::{load, options};
 use crate::{ARCHS, golden, naive};
 
 /// Every tiny architecture and a built-in model, in `f64`.
-fn models() -> Vec<Model> {
+pub(crate) fn models() -> Vec<Model> {
     let mut models: Vec<Model> = ARCHS.iter().map(|a| load(&golden(a), &options(DType::F64))).collect();
     models.push(Model::load("builtin:induction", &options(DType::F64)).unwrap());
     models
 }
 
-fn weights(model: &Model) -> &Weights<f64> {
+pub(crate) fn weights(model: &Model) -> &Weights<f64> {
     let AnyWeights::F64(w) = model.weights() else { panic!("f64 was asked for") };
     w
 }
 
 /// Random rows of different lengths, the shortest of 4 tokens.
-fn batch(c: &Config) -> Batch {
+pub(crate) fn batch(c: &Config) -> Batch {
     let random = Random::new(7, "engine-rows");
     let row = |i: usize| {
         let len = 4 + [5, 0, 3, 1][i % 4];
@@ -67,14 +67,14 @@ fn everything() -> Keep {
 }
 
 /// A model with a batch and the sources clean, resample, and a mean that is the first row's first token.
-struct Case<'m> {
+pub(crate) struct Case<'m> {
     engine: Engine<'m, f64>,
     sources: Sources<f64>,
     judge: AllLogits,
 }
 
 impl<'m> Case<'m> {
-    fn new(model: &'m Model, batch: &'m Batch, reads: Option<Vec<Vec<u32>>>) -> Self {
+    pub(crate) fn new(model: &'m Model, batch: &'m Batch, reads: Option<Vec<Vec<u32>>>) -> Self {
         let (c, w) = (model.config(), weights(model));
         let engine = match reads {
             Some(reads) => Engine::reading(c, w, batch, reads),
@@ -96,7 +96,7 @@ impl<'m> Case<'m> {
     }
 
     /// Every position of every row goes through the last layer, so that the run can be a source.
-    fn base_keeping(&self, plan: &Plan, keep: Keep) -> Base<f64> {
+    pub(crate) fn base_keeping(&self, plan: &Plan, keep: Keep) -> Base<f64> {
         let full = keep == everything();
         self.engine.base(&self.compile(plan), &self.sources, keep, full, &self.judge).unwrap()
     }
@@ -117,7 +117,7 @@ impl<'m> Case<'m> {
         self.variants_of(&run, plans)
     }
 
-    fn variants_of(&self, run: &Base<f64>, plans: &[Plan]) -> Vec<Vec<f64>> {
+    pub(crate) fn variants_of(&self, run: &Base<f64>, plans: &[Plan]) -> Vec<Vec<f64>> {
         let compiled: Vec<Compiled> = plans.iter().map(|p| self.compile(p)).collect();
         let compiled: Vec<&Compiled> = compiled.iter().collect();
         let values = self.engine.variants(run, &compiled, &self.sources, &self.judge).unwrap();
@@ -125,7 +125,7 @@ impl<'m> Case<'m> {
     }
 }
 
-fn gap(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn gap(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(x, y)| (x - y).abs() / (1.0 + y.abs())).fold(0.0, f64::max)
 }

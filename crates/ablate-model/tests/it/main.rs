@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod builtin;
+mod cuts;
 mod engine;
 mod gguf;
 mod hostile;

@@ -6,7 +6,7 @@ use ablate_model::config::{Activation, Block, Config, NormKind, PositionKind, Ro
 use ablate_model::weights::{Linear, MlpWeights, NormWeights, Weights};
 use ablate_tensor::{Matrix, Real};
 
-type Rows = Vec<Vec<f64>>;
+pub(crate) type Rows = Vec<Vec<f64>>;
 
 /// Sees, and may change, the value of every site at every position, in the order of the computation (a key or value
 /// once for each query that reads it).
@@ -52,7 +52,7 @@ fn see(hook: Hook<'_>, site: Site, rows: &mut Rows) {
     }
 }
 
-fn embed<T: Real>(c: &Config, w: &Weights<T>, position: usize, token: usize) -> Vec<f64> {
+pub(crate) fn embed<T: Real>(c: &Config, w: &Weights<T>, position: usize, token: usize) -> Vec<f64> {
     (0..c.d_model)
         .map(|i| {
             let e = w.embed.get(token, i).f64() * c.embed_scale;
@@ -105,7 +105,7 @@ fn attention<T: Real>(c: &Config, w: &Weights<T>, l: usize, x: &Rows, hook: Hook
     out
 }
 
-fn rotate(c: &Config, position: usize, mut x: Vec<f64>) -> Vec<f64> {
+pub(crate) fn rotate(c: &Config, position: usize, mut x: Vec<f64>) -> Vec<f64> {
     let PositionKind::Rotary(rope) = c.positions else { return x };
     let n = rope.rot_dim / 2;
     for i in 0..n {
@@ -142,7 +142,7 @@ pub(crate) fn frequency(rope: &Rope, i: usize) -> f64 {
     }
 }
 
-fn run_mlp<T: Real>(
+pub(crate) fn run_mlp<T: Real>(
     c: &Config,
     w: &MlpWeights<T>,
     layer: usize,
@@ -177,7 +177,7 @@ fn activate(kind: Activation, x: f64) -> f64 {
     }
 }
 
-fn norm_row<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: &[f64]) -> Vec<f64> {
+pub(crate) fn norm_row<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: &[f64]) -> Vec<f64> {
     let Some(norm) = norm else { return x.to_vec() };
     let n = x.len() as f64;
     let mean = if c.norm == NormKind::Layer { x.iter().sum::<f64>() / n } else { 0.0 };
@@ -187,15 +187,15 @@ fn norm_row<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: &[f64]) -> Ve
     x.iter().enumerate().map(|(i, v)| (v - mean) / scale * norm.w[i].f64() + bias(i)).collect()
 }
 
-fn norm_rows<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: &Rows) -> Rows {
+pub(crate) fn norm_rows<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: &Rows) -> Rows {
     x.iter().map(|r| norm_row(c, norm, r)).collect()
 }
 
-fn post<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: Rows) -> Rows {
+pub(crate) fn post<T: Real>(c: &Config, norm: Option<&NormWeights<T>>, x: Rows) -> Rows {
     if norm.is_some() { norm_rows(c, norm, &x) } else { x }
 }
 
-fn linear<T: Real>(map: &Linear<T>, x: &[f64]) -> Vec<f64> {
+pub(crate) fn linear<T: Real>(map: &Linear<T>, x: &[f64]) -> Vec<f64> {
     assert_eq!(x.len(), map.w.rows());
     (0..map.w.cols()).map(|j| column(&map.w, j, x) + map.b.as_ref().map_or(0.0, |b| b[j].f64())).collect()
 }
@@ -204,11 +204,11 @@ fn column<T: Real>(m: &Matrix<T>, j: usize, x: &[f64]) -> f64 {
     x.iter().enumerate().map(|(i, v)| v * m.get(i, j).f64()).sum()
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-fn add(x: &mut Rows, y: &Rows) {
+pub(crate) fn add(x: &mut Rows, y: &Rows) {
     for (a, b) in x.iter_mut().zip(y) {
         for (a, b) in a.iter_mut().zip(b) {
             *a += b;

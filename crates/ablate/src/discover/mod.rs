@@ -16,15 +16,21 @@
 //! `[readers, positions·d_model] × [positions·d_model, senders]`. Nothing of the size nodes × tokens is stored beyond
 //! one chunk of a few hundred tokens.
 
+pub mod acdc;
 pub mod atp;
+pub mod certify;
 pub mod clean_corrupted;
 mod contract;
+mod cost;
 mod delta;
 pub mod eap;
 pub mod eap_ig_activations;
 pub mod eap_ig_inputs;
+pub mod exact;
 mod moments;
 mod run;
+
+pub use cost::attribution_bytes;
 
 use ablate_graph::{Graph, GraphShape, Kv, Level, Node, Scores, Side, Source};
 use ablate_model::config::Block;

@@ -5,6 +5,7 @@
 mod comparison;
 mod compress;
 mod demo;
+mod evaluation;
 mod grid;
 mod model;
 mod predict;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
+pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};

@@ -2,15 +2,17 @@
 //! and shared by everything that is evaluated.
 
 pub(crate) mod means;
+mod paths;
 mod typed;
 
-use ablate_graph::{Plan, Random, Side};
+use ablate_graph::{Node, Plan, Random, Side};
 use ablate_model::Batch;
 use ablate_model::model::{AnyWeights, Model};
 
 use self::typed::Typed;
 use crate::error::{Error, Result};
 use crate::metric::Metric;
+use crate::path::Route;
 
 /// What stays the same for all plans of a study.
 #[derive(Clone, Debug)]
@@ -57,6 +59,7 @@ trait Evaluate: Send + std::fmt::Debug {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>>;
     fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>>;
     fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>>;
+    fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>>;
     fn accept(&mut self);
     fn restart(&mut self);
     fn prepare_for(&mut self, plans: &[Plan]) -> Result<()>;
@@ -126,6 +129,15 @@ impl<'m> Study<'m> {
     pub fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>> {
         self.forward_rows += self.batch.len() as u64;
         self.inner.trial(plan)
+    }
+
+    /// The metric of each sender's patched path, `[senders][examples]`.
+    ///
+    /// # Errors
+    /// As [`Study::evaluate`].
+    pub fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>> {
+        self.forward_rows += (senders.len() * self.batch.len()) as u64;
+        self.inner.paths(senders, route)
     }
 
     /// Later runs start from the last trial where they agree with it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ablate_graph::{Plan, Side, Source};
+use ablate_graph::{Node, Plan, Side, Source};
 use ablate_model::engine::{
     AllLogits, Base, Compiled, Cost, Engine, Judge, Keep, Sources, Table, TokenLogits,
 };
@@ -13,6 +13,7 @@ use super::means::Means;
 use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
+use crate::path::Route;
 
 /// Rows of the batch that are run together.
 #[derive(Debug)]
@@ -25,12 +26,12 @@ struct Block<T> {
 
 /// What has been computed for a block.
 #[derive(Debug)]
-struct State<T> {
-    judge: MetricJudge<T>,
-    sources: Sources<T>,
+pub(super) struct State<T> {
+    pub(super) judge: MetricJudge<T>,
+    pub(super) sources: Sources<T>,
     /// What each donor run kept.
     donors: Vec<(Source, Keep)>,
-    clean: Option<Base<T>>,
+    pub(super) clean: Option<Base<T>>,
     corrupt: Option<Base<T>>,
     /// The run that accepted edits start from, and the last trial.
     current: Option<Base<T>>,
@@ -98,7 +99,7 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     /// Notes what the plans need; drops state that lacks it, and splits the batch into blocks that fit the budget.
-    fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
+    pub(super) fn prepare(&mut self, plans: &[Plan]) -> Result<()> {
         let (keep, needs) = self.needs(plans);
         let fresh = self.blocks.iter().all(|b| b.state.is_none());
         self.prepare_means_for(&needs)?;
@@ -146,6 +147,11 @@ impl<'m, T: Real> Typed<'m, T> {
         Ok(())
     }
 
+    /// What base runs keep.
+    pub(super) fn keep_of_bases(&self) -> Keep {
+        self.base_keep
+    }
+
     /// Numbers that one token of the longest row takes in base runs and donor runs.
     fn per_token(&self) -> usize {
         let len = self.whole.max_len();
@@ -184,7 +190,7 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     /// Calls `f` with every block's engine and state, made on the way; drops states that do not fit together.
-    fn each_block<R>(
+    pub(super) fn each_block<R>(
         &mut self,
         mut f: impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
     ) -> Result<Vec<R>> {
@@ -281,7 +287,7 @@ impl<'m, T: Real> Typed<'m, T> {
         Ok(Table::identity(Arc::clone(&run.acts)))
     }
 
-    fn base<'s>(
+    pub(super) fn base<'s>(
         engine: &Engine<'_, T>,
         state: &'s mut State<T>,
         side: Side,
@@ -299,7 +305,7 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     /// Puts the values of blocks (`[plans, rows of the block]`) into `[plans][all rows]`.
-    fn gather(&self, plans: usize, blocks: Vec<(Vec<f64>, Vec<usize>)>) -> Vec<Vec<f64>> {
+    pub(super) fn gather(&self, plans: usize, blocks: Vec<(Vec<f64>, Vec<usize>)>) -> Vec<Vec<f64>> {
         let mut out = vec![vec![0.0; self.whole.len()]; plans];
         for (values, rows) in blocks {
             for (p, chunk) in values.chunks_exact(rows.len().max(1)).enumerate() {
@@ -392,6 +398,10 @@ impl<T: Real> Evaluate for Typed<'_, T> {
             state.current = None;
             state.trial = None;
         }
+    }
+
+    fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>> {
+        self.run_paths(senders, route)
     }
 
     fn prepare_for(&mut self, plans: &[Plan]) -> Result<()> {

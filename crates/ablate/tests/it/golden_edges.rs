@@ -1,8 +1,10 @@
 //! Cut edges against the independent brute-force reference: every single edge, and whole circuits.
 
-use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Site, Source};
+use ablate::discover::acdc::{AcdcConfig, acdc};
+use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Reader, Site, Source};
 use ablate::model::load::DType;
-use ablate::{Metric, Setup, Study};
+use ablate::path::{After, Route, Through, path_patch};
+use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
 use ablate_testkit::{Tolerance, golden_json, numbers};
 
 use super::golden_nodes::{ARCHS, batch, close, graph, load};
@@ -87,6 +89,86 @@ fn circuits() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The receivers of a golden path.
+fn hop(graph: &Graph, value: &serde_json::Value) -> Vec<Reader> {
+    let names = value.as_str().map_or_else(
+        || value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        |text| text.split(',').map(str::to_owned).collect(),
+    );
+    names.iter().map(|n| graph.parse_reader(n).unwrap()).collect()
+}
+
+#[test]
+fn path_patching() {
+    for (dtype, tol) in [(DType::F64, Tolerance::F64), (DType::F32, Tolerance::F32)] {
+        for arch in ARCHS {
+            let model = load(arch, dtype);
+            let graph = graph(&model);
+            let want = golden_json(&format!("tiny/{arch}/golden/paths.json"));
+            let mut silent = Silent;
+            let study = Study::new(&model, batch(arch, &model), Setup::default()).unwrap();
+            let mut session = Session::new(study, &mut silent);
+            for row in want["rows"].as_array().unwrap() {
+                let sender = graph.parse_node(row[0].as_str().unwrap()).unwrap();
+                let through = if row[2] == "mlp" { Through::Mlp } else { Through::None };
+                let after = if row[4] == "frozen" { After::Frozen } else { After::Recompute };
+                let positions = if row[3] == "all" { Positions::All } else { Positions::Last };
+                let hops = vec![hop(&graph, &row[1])];
+                let ablation = Ablation::of(Source::Resample);
+                let route = Route { graph, hops, through, after, positions, ablation };
+                let got = path_patch(&mut session, &[sender], &route).unwrap().remove(0);
+                close(&format!("{arch} {dtype:?} {row}"), &got.metrics, &numbers(&row[6]), tol);
+            }
+        }
+    }
+}
+
+#[test]
+fn acdc_decides_as_the_reference_and_as_without_speculation() {
+    for arch in ARCHS {
+        let model = load(arch, DType::F64);
+        let graph = graph(&model);
+        let want = golden_json(&format!("tiny/{arch}/golden/acdc.json"));
+        for run in want["runs"].as_array().unwrap() {
+            let find = |speculate: usize| {
+                let mut silent = Silent;
+                let setup = Setup { metric: Metric::Kl, ..Setup::default() };
+                let study = Study::new(&model, batch(arch, &model), setup).unwrap();
+                let mut session = Session::new(study, &mut silent);
+                let config = AcdcConfig {
+                    graph,
+                    threshold: run["tau"].as_f64().unwrap(),
+                    ablation: Ablation::of(Source::Resample),
+                    candidates: EdgeSet::full(graph.n_edges()),
+                    speculate,
+                };
+                acdc(&mut session, &config).unwrap()
+            };
+            let (got, sequential) = (find(32), find(1));
+            let what = format!("{arch} tau {}", run["tau"]);
+            assert_eq!(sequential.wasted, 0);
+            assert_eq!(sequential.batches, sequential.evaluations, "{what}");
+            assert!(got.batches < sequential.batches, "{what}: {} batches", got.batches);
+            assert_eq!(got.steps.len(), sequential.steps.len());
+            for (a, b) in got.steps.iter().zip(&sequential.steps) {
+                assert_eq!((a.edge, a.removed, a.run), (b.edge, b.removed, b.run), "{what}");
+                assert!(Tolerance::F64.holds(a.metric, b.metric));
+            }
+            // the margin of every decision of these runs is far above the tolerance
+            assert!(run["closest_decision_margin"].as_f64().unwrap() > 1e-6);
+            for (step, row) in got.steps.iter().zip(run["steps"].as_array().unwrap()) {
+                assert_eq!(graph.edge(step.edge).to_string(), row[0].as_str().unwrap(), "{what}");
+                assert_eq!(step.removed, row[3] == "remove", "{what} {row}");
+                assert!(Tolerance::F64.holds(-step.metric, row[1].as_f64().unwrap()), "{what} {row}");
+                assert_eq!(!step.run, row[4].as_bool().unwrap(), "{what} {row}");
+            }
+            assert_eq!(got.kept.len(), run["size"].as_u64().unwrap() as usize, "{what}");
+            assert_eq!(got.evaluations, run["evaluations_skipping_dead_nodes"].as_u64().unwrap(), "{what}");
+            assert!(Tolerance::F64.holds(-got.metric, run["final_kl"].as_f64().unwrap()), "{what}");
         }
     }
 }

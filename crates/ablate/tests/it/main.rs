@@ -8,6 +8,7 @@ mod compress;
 mod data_bad;
 mod data_files;
 mod data_parts;
+mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod real;

@@ -1,6 +1,7 @@
 //! What cut edges change: for each sender that a reader is cut from, its source value minus its live output, in the
 //! coordinates of the stream, `[senders, rows of the chunk, d_model]`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ablate_graph::{Graph, Node, NodeId, Site, Source};
@@ -18,6 +19,8 @@ pub(super) struct Differences<T> {
     pub(super) scale: f64,
     /// Where each sender stands in `values`; `None` = no reader needs it.
     place: Vec<Option<usize>>,
+    /// Which lanes need each sender, until there are places.
+    wanted: BTreeMap<NodeId, Vec<bool>>,
     /// Which lanes need each place.
     lanes: Vec<Vec<bool>>,
     /// Rows of the chunk.
@@ -28,21 +31,30 @@ pub(super) struct Differences<T> {
 impl<T: Real> Differences<T> {
     pub(super) fn new(graph: Graph, source: Source, scale: f64) -> Self {
         let place = vec![None; graph.n_senders()];
-        Self { graph, source, scale, place, lanes: Vec::new(), rows: 0, values: Vec::new() }
+        Self {
+            graph,
+            source,
+            scale,
+            place,
+            wanted: BTreeMap::new(),
+            lanes: Vec::new(),
+            rows: 0,
+            values: Vec::new(),
+        }
     }
 
     /// Notes that lane `i` of `n` needs `sender`.
     pub(super) fn want(&mut self, sender: NodeId, i: usize, n: usize) {
-        let next = self.lanes.len();
-        let place = *self.place[sender.index()].get_or_insert(next);
-        if place == next {
-            self.lanes.push(vec![false; n]);
-        }
-        self.lanes[place][i] = true;
+        self.wanted.entry(sender).or_insert_with(|| vec![false; n])[i] = true;
     }
 
-    /// Makes room for `rows` rows of width `d`.
+    /// Makes room for `rows` rows of width `d`. Places are in the order of the senders, so that sums are always added up
+    /// in the same order.
     pub(super) fn allocate(&mut self, rows: usize, d: usize) {
+        for (sender, lanes) in std::mem::take(&mut self.wanted) {
+            self.place[sender.index()] = Some(self.lanes.len());
+            self.lanes.push(lanes);
+        }
         self.rows = rows;
         self.values = vec![T::ZERO; self.lanes.len() * rows * d];
     }

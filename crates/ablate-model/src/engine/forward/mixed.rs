@@ -1,7 +1,7 @@
 //! Readers that see something else than the stream: cut edges in the forward pass. A lane with cuts runs live; at each
 //! reader that is cut from senders, the differences of those senders are added to what it reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use ablate_graph::{Node, NodeId, Reader, Site, Slot, Source};
@@ -23,7 +23,7 @@ pub(super) struct Mixed<T> {
     /// All positions of every lane.
     full: RowMap,
     /// For each lane: which of the differences, and what readers see, by stage.
-    lanes: Vec<Vec<(usize, HashMap<At, Vec<ReaderCut>>)>>,
+    lanes: Vec<Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>>,
     differences: Vec<Differences<T>>,
     /// Keys and values of cut readers of the current layer.
     pub(super) slots: Vec<SlotRows<T>>,
@@ -67,7 +67,7 @@ impl<T: Real> Mixed<T> {
         let stages = (first..cfg.n_layers).flat_map(|l| [(l, Stage::Attn), (l, Stage::Mlp)]);
         let stages: Vec<At> = stages.chain([(cfg.n_layers, Stage::Pre)]).collect();
         let mut differences: Vec<Differences<T>> = Vec::new();
-        let mut by_plan: HashMap<usize, Vec<(usize, HashMap<At, Vec<ReaderCut>>)>> = HashMap::new();
+        let mut by_plan: HashMap<usize, Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>> = HashMap::new();
         let mut lanes = Vec::with_capacity(chunk.len());
         for (i, lane) in chunk.iter().enumerate() {
             let Some(plan) = ctx.plans.get(lane.plan) else {
@@ -105,6 +105,30 @@ impl<T: Real> Mixed<T> {
         }
         let (slots, addends) = (Vec::new(), HashMap::new());
         Some(Self { full: full.clone(), lanes, differences, slots, addends, post_norms })
+    }
+
+    /// Adds the differences of a reader's senders at one row: of `input` to what it sees, of others to their addends.
+    fn collect(
+        &self,
+        which: usize,
+        cut: &ReaderCut,
+        row: usize,
+        value: &mut [T],
+        sums: &mut BTreeMap<(usize, bool), Vec<T>>,
+    ) {
+        let differences = &self.differences[which];
+        for &id in &cut.senders {
+            let Some(difference) = differences.row(id, row, value.len()) else { continue };
+            let key = match differences.graph.node(id) {
+                Node::Head { layer, .. } => (layer, false),
+                Node::Mlp { layer } => (layer, true),
+                _ => {
+                    ops::add(difference, value);
+                    continue;
+                }
+            };
+            ops::add(difference, sums.entry(key).or_insert_with(|| vec![T::ZERO; value.len()]));
+        }
     }
 
     /// Keeps one row of a whole addend.
@@ -244,6 +268,10 @@ impl<T: Real> Chunk<'_, T> {
         for i in 0..n {
             let first = out.len();
             let rows = self.map.rows(i);
+            if mixed.post_norms {
+                self.seen_through_post_norms(mixed, i, at, x, &mut out);
+                continue;
+            }
             for (c, (which, readers)) in mixed.lanes[i].iter().enumerate() {
                 let Some(readers) = readers.get(&at).filter(|_| !rows.is_empty()) else { continue };
                 let len = rows.len() * d;
@@ -291,23 +319,17 @@ impl<T: Real> Chunk<'_, T> {
             }
         }
         let original = cut.positions.as_ref().map(|_| values.to_vec());
-        if mixed.addends.is_empty() {
-            let lists: Vec<(&[NodeId], bool)> = readers.iter().map(|r| (&r.senders[..], r.kept)).collect();
-            for (piece, row) in segments(&self.map, i, mixed.full.starts[i], lane.start) {
-                if piece.len() == rows.len() {
-                    differences.sum(&lists, row, piece.len(), d, values);
-                    continue;
-                }
-                let n = piece.len() * d;
-                let mut part = vec![T::ZERO; readers.len() * n];
-                differences.sum(&lists, row, piece.len(), d, &mut part);
-                for (part, values) in part.chunks_exact(n).zip(values.chunks_exact_mut(len)) {
-                    ops::add(part, &mut values[piece.start * d..piece.end * d]);
-                }
+        let lists: Vec<(&[NodeId], bool)> = readers.iter().map(|r| (&r.senders[..], r.kept)).collect();
+        for (piece, row) in segments(&self.map, i, mixed.full.starts[i], lane.start) {
+            if piece.len() == rows.len() {
+                differences.sum(&lists, row, piece.len(), d, values);
+                continue;
             }
-        } else {
-            for (reader, values) in readers.iter().zip(values.chunks_exact_mut(len)) {
-                self.change_through_post_norms(mixed, differences, i, reader, values);
+            let n = piece.len() * d;
+            let mut part = vec![T::ZERO; readers.len() * n];
+            differences.sum(&lists, row, piece.len(), d, &mut part);
+            for (part, values) in part.chunks_exact(n).zip(values.chunks_exact_mut(len)) {
+                ops::add(part, &mut values[piece.start * d..piece.end * d]);
             }
         }
         if let Some(original) = original {
@@ -322,59 +344,62 @@ impl<T: Real> Chunk<'_, T> {
         Ok(())
     }
 
-    /// Where addends pass a norm before they join the stream, the whole addend is normed again with the cut senders
-    /// replaced, and the difference of the two is what the reader sees.
-    fn change_through_post_norms(
+    /// Where addends pass a norm before they join the stream, each whole addend is normed again with all cut senders of
+    /// a reader replaced, and the difference of the two is what the reader sees.
+    fn seen_through_post_norms(&self, mixed: &Mixed<T>, i: usize, at: At, x: &[T], out: &mut Vec<Seen<T>>) {
+        let (d, lane, rows) = (self.ctx.cfg.d_model, self.lanes[i], self.map.rows(i));
+        let plan = self.ctx.plans[lane.plan];
+        let cuts = mixed.lanes[i].iter().enumerate();
+        let here: Vec<(usize, usize, &ReaderCut)> = cuts
+            .flat_map(|(c, (which, readers))| {
+                readers.get(&at).into_iter().flatten().map(move |r| (c, *which, r))
+            })
+            .collect();
+        let mut readers: Vec<Reader> = here.iter().map(|(_, _, r)| r.reader).collect();
+        readers.sort_unstable();
+        readers.dedup();
+        for reader in readers {
+            let mut values = x[rows.start * d..rows.end * d].to_vec();
+            for (r, value) in rows.clone().zip(values.chunks_exact_mut(d)) {
+                let p = self.map.pos[r] as usize;
+                let row = mixed.full.starts[i] + p - lane.start;
+                let mut sums: BTreeMap<(usize, bool), Vec<T>> = BTreeMap::new();
+                for (c, which, cut) in here.iter().filter(|(_, _, cut)| cut.reader == reader) {
+                    if plan.cuts[*c].hits(lane.example, p) {
+                        mixed.collect(*which, cut, row, value, &mut sums);
+                    }
+                }
+                for (key, sum) in sums {
+                    self.add_normed_again(mixed, key, row, sum, value);
+                }
+            }
+            out.push(Seen { lane: i, reader, values });
+        }
+    }
+
+    /// Adds to `value` what a whole addend's post-norm makes of a change `sum` of the addend.
+    fn add_normed_again(
         &self,
         mixed: &Mixed<T>,
-        differences: &Differences<T>,
-        i: usize,
-        reader: &ReaderCut,
-        values: &mut [T],
+        key: (usize, bool),
+        row: usize,
+        mut sum: Vec<T>,
+        value: &mut [T],
     ) {
         let (ctx, d) = (self.ctx, self.ctx.cfg.d_model);
-        let mut groups: Vec<((usize, bool), Vec<NodeId>)> = Vec::new();
-        let mut plain = Vec::new();
-        for &id in &reader.senders {
-            let key = match differences.graph.node(id) {
-                Node::Head { layer, .. } => (layer, false),
-                Node::Mlp { layer } => (layer, true),
-                _ => {
-                    plain.push(id);
-                    continue;
-                }
-            };
-            match groups.last_mut() {
-                Some((k, list)) if *k == key => list.push(id),
-                _ => groups.push((key, vec![id])),
-            }
-        }
-        for (r, out) in self.map.rows(i).zip(values.chunks_exact_mut(d)) {
-            let row = mixed.full.starts[i] + self.map.pos[r] as usize - self.lanes[i].start;
-            for id in &plain {
-                differences.row(*id, row, d).into_iter().for_each(|x| ops::add(x, out));
-            }
-            for (key, list) in &groups {
-                let mut sum = vec![T::ZERO; d];
-                for id in list {
-                    differences.row(*id, row, d).into_iter().for_each(|x| ops::add(x, &mut sum));
-                }
-                let w = &ctx.weights.layers[key.0];
-                let post = if key.1 { &w.post_mlp } else { &w.post_attn };
-                let Some((post, addend)) = post.as_ref().zip(mixed.addends.get(key)) else {
-                    ops::add(&sum, out);
-                    continue;
-                };
-                let addend = &addend[row * d..(row + 1) * d];
-                ops::add(addend, &mut sum);
-                let mut normed = vec![T::ZERO; 2 * d];
-                let (new, old) = normed.split_at_mut(d);
-                let eps = T::of(ctx.cfg.norm_eps);
-                ops::norm(&sum, &post.w, post.b.as_deref(), centre(ctx.cfg), eps, new, None);
-                ops::norm(addend, &post.w, post.b.as_deref(), centre(ctx.cfg), eps, old, None);
-                ops::add_difference(new, old, out);
-            }
-        }
+        let w = &ctx.weights.layers[key.0];
+        let post = if key.1 { &w.post_mlp } else { &w.post_attn };
+        let Some((post, addend)) = post.as_ref().zip(mixed.addends.get(&key)) else {
+            return ops::add(&sum, value);
+        };
+        let addend = &addend[row * d..(row + 1) * d];
+        ops::add(addend, &mut sum);
+        let mut normed = vec![T::ZERO; 2 * d];
+        let (new, old) = normed.split_at_mut(d);
+        let eps = T::of(ctx.cfg.norm_eps);
+        ops::norm(&sum, &post.w, post.b.as_deref(), centre(ctx.cfg), eps, new, None);
+        ops::norm(addend, &post.w, post.b.as_deref(), centre(ctx.cfg), eps, old, None);
+        ops::add_difference(new, old, value);
     }
 
     /// The query, key and value vectors that cut readers of the first `n` lanes see in `layer`, at all rows.

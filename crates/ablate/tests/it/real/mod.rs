@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr)] // a skipped test must be seen
 
 mod attribution;
+mod edges;
 mod nodes;
 
 use ablate::model::{Batch, LoadOptions, Model, Row};
