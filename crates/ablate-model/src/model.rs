@@ -40,8 +40,8 @@ pub struct Model {
     weights: AnyWeights,
     tokenizer: Option<Tokenizer>,
     notes: BTreeMap<String, String>,
-    loading_bytes: u64,
     origin: Option<PathBuf>,
+    loading_bytes: u64,
     hash: OnceLock<String>,
 }
 
@@ -136,17 +136,6 @@ impl Model {
         &self.notes
     }
 
-    /// Bytes of files that were in memory beside the weights while these were converted from them; 0 for weights that
-    /// are used where they lie in the file.
-    pub fn loading_bytes(&self) -> u64 {
-        self.loading_bytes
-    }
-
-    /// Sets [`Model::loading_bytes`].
-    pub(crate) fn set_loading_bytes(&mut self, bytes: u64) {
-        self.loading_bytes = bytes;
-    }
-
     /// The folder or `.gguf` file that it was loaded from; `None` for built-in models and for models made of parts.
     pub fn origin(&self) -> Option<&Path> {
         self.origin.as_deref()
@@ -157,6 +146,17 @@ impl Model {
     pub(crate) fn with_origin(mut self, path: &Path) -> Self {
         self.origin = Some(path.to_path_buf());
         self
+    }
+
+    /// Bytes of files that were in memory beside the weights while these were converted from them; 0 for weights that
+    /// are used where they lie in the file.
+    pub fn loading_bytes(&self) -> u64 {
+        self.loading_bytes
+    }
+
+    /// Sets [`Model::loading_bytes`].
+    pub(crate) fn set_loading_bytes(&mut self, bytes: u64) {
+        self.loading_bytes = bytes;
     }
 
     /// Adds to the notes.

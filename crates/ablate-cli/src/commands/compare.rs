@@ -66,7 +66,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     };
     if let (Some(lab), Some(edit), true) = (&lab, &edit, app.globals.explain) {
         let plans = plans(edit, &sets);
-        return run::explain(app, lab, manifest, &plans, plans.len());
+        return run::explain(app, lab, manifest, &plans, plans.len(), false);
     }
     let mut run = Run::start(app, manifest, None)?;
     let mut base = None;

@@ -68,20 +68,19 @@ pub fn outside(circuit: &Circuit, candidates: Option<&[Node]>) -> Result<Vec<Nod
         let heads = graph.heads().filter(|_| heads);
         heads.chain(graph.mlps().filter(|_| mlps)).collect()
     };
-    let candidates = match candidates {
-        Some(given) => given.to_vec(),
-        None => {
-            let heads = members.iter().any(|n| matches!(n, Node::Head { .. }));
-            let mlps = members.iter().any(|n| matches!(n, Node::Mlp { .. }));
-            if !heads && !mlps {
-                return Err(Error::argument(
-                    "the circuit has no head and no MLP, so it does not say what may be removed",
-                    "name it: --nodes heads, mlps or all removes all of them; or choose a lower threshold",
-                ));
-            }
-            let both = circuit.edges().is_some();
-            parts(heads || both, mlps || both)
+    let candidates = if let Some(given) = candidates {
+        given.to_vec()
+    } else {
+        let heads = members.iter().any(|n| matches!(n, Node::Head { .. }));
+        let mlps = members.iter().any(|n| matches!(n, Node::Mlp { .. }));
+        if !heads && !mlps {
+            return Err(Error::argument(
+                "the circuit has no head and no MLP, so it does not say what may be removed",
+                "name it: --nodes heads, mlps or all removes all of them; or choose a lower threshold",
+            ));
         }
+        let both = circuit.edges().is_some();
+        parts(heads || both, mlps || both)
     };
     let inner: Vec<Node> = candidates.iter().copied().filter(is_inner).collect();
     if let (Some(node), true) = (candidates.first(), inner.is_empty()) {

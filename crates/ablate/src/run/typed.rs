@@ -160,6 +160,11 @@ impl<'m, T: Real> Typed<'m, T> {
         Ok(())
     }
 
+    /// What base runs keep.
+    pub(super) fn keep_of_bases(&self) -> Keep {
+        self.base_keep
+    }
+
     /// Tokens of the mean set that are run at once.
     fn mean_tokens(&self, keep: Keep) -> usize {
         let bytes = keep.per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>();
@@ -191,11 +196,6 @@ impl<'m, T: Real> Typed<'m, T> {
     /// Numbers that one token of the longest row takes in a base run.
     fn per_base_token(&self) -> usize {
         self.base_keep.per_token(self.cfg, self.whole.max_len())
-    }
-
-    /// What base runs keep.
-    pub(super) fn keep_of_bases(&self) -> Keep {
-        self.base_keep
     }
 
     /// Numbers that one token of the longest row takes in base runs and donor runs.

@@ -60,7 +60,6 @@ fn compressed_models_equal_the_ablated_run() {
                 let (_, _, gap) = round_trip(&model, &request(&model, removed, source), Stored::F64);
                 // Gemma 2's MLPs give their mean up to the epsilon of two norms
                 let limit = if arch == "gemma2" && removed != "a0.h1" { 1e-8 } else { 1e-12 };
-                println!("{arch} {removed} {source:?}: {gap:.1e}");
                 assert!(gap < limit, "{arch} {removed} {source:?}: {gap:e}");
             }
         }
@@ -73,7 +72,6 @@ fn in_single_precision_too() {
         let model = load(arch, DType::F32);
         for removed in REMOVED {
             let (_, _, gap) = round_trip(&model, &request(&model, removed, Source::Mean), Stored::F32);
-            println!("{arch} {removed}: {gap:.1e}");
             assert!(gap < 1e-5, "{arch} {removed}: {gap:e}");
         }
     }

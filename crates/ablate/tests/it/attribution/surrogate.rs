@@ -1,8 +1,8 @@
 //! The rules of the backward pass against central differences of a forward pass, written out in loops, in which what
 //! a rule takes as constant is a constant: recorded at the true weights, played back at the nudged ones.
 
-use ablate::discover::{gim, relp};
-use ablate::graph::Plan;
+use ablate::discover::{Attribution, Method, attribute_with, gim, relp};
+use ablate::graph::{Level, Plan};
 use ablate::model::config::{Activation, Block, Config, NormKind, PositionKind, RopeStyle};
 use ablate::model::engine::backward::{ActivationRule, Blind, KEEP, NormRule, SoftmaxRule};
 use ablate::model::engine::{Engine, Gradients, Rules, Sources};
@@ -47,8 +47,11 @@ struct Surrogate<'a> {
 
 impl Surrogate<'_> {
     fn logits(&mut self, tokens: &[u32]) -> Rows {
+        self.logits_of(inputs(self.c, self.w, tokens))
+    }
+
+    fn logits_of(&mut self, mut x: Rows) -> Rows {
         let c = self.c;
-        let mut x: Rows = tokens.iter().enumerate().map(|(p, t)| embed(c, self.w, p, *t as usize)).collect();
         for l in 0..c.n_layers {
             let layer = &self.w.layers[l];
             let before = x.clone();
@@ -174,6 +177,10 @@ impl Surrogate<'_> {
     }
 }
 
+fn inputs(c: &Config, w: &Weights<f64>, tokens: &[u32]) -> Rows {
+    tokens.iter().enumerate().map(|(p, t)| embed(c, w, p, *t as usize)).collect()
+}
+
 fn embed(c: &Config, w: &Weights<f64>, p: usize, token: usize) -> Vec<f64> {
     let position = |i: usize| match (c.positions, &w.pos) {
         (PositionKind::Learned { offset }, Some(pos)) => pos.get(p + offset, i),
@@ -263,5 +270,58 @@ fn rules_are_gradients_of_surrogates() {
                 }
             }
         }
+    }
+}
+
+/// Two points of the path of eap-gp, by differences of the forward pass in loops: the score of `input`.
+#[test]
+fn the_path_goes_down_the_gap_to_the_corrupt_output() {
+    for kind in kinds().iter().take(3) {
+        let w = plain(kind, 300);
+        let data = batch(&kind.cfg, &[5]);
+        let row = &data.rows()[0];
+        let last = |x: &Rows| {
+            let mut tape = Tape::default();
+            let mut run = Surrogate { c: &kind.cfg, w: &w, rules: Rules::default(), tape: &mut tape };
+            run.logits_of(x.clone()).pop().unwrap()
+        };
+        let clean = inputs(&kind.cfg, &w, &row.clean);
+        let corrupt = inputs(&kind.cfg, &w, row.corrupt.as_ref().unwrap());
+        let target = last(&corrupt);
+        let gap = |x: &Rows| last(x).iter().zip(&target).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let metric = |x: &Rows| {
+            let logits = last(x);
+            let mean = |ids: &[u32]| ids.iter().map(|&t| logits[t as usize]).sum::<f64>() / ids.len() as f64;
+            mean(&row.answers) - mean(&row.wrong_answers)
+        };
+        let slope = |f: &dyn Fn(&Rows) -> f64, x: &Rows| -> Rows {
+            let mut out = x.clone();
+            for (p, row) in x.iter().enumerate() {
+                for i in 0..row.len() {
+                    let value = |step: f64| {
+                        let mut x = x.clone();
+                        x[p][i] += step;
+                        f(&x)
+                    };
+                    out[p][i] = (value(1e-5) - value(-1e-5)) / 2e-5;
+                }
+            }
+            out
+        };
+        let g = slope(&gap, &clean);
+        let norm = g.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+        let mut next = clean.clone();
+        next.iter_mut().flatten().zip(g.iter().flatten()).for_each(|(x, g)| *x -= g / norm);
+        let along = |at: &Rows| {
+            let g = slope(&metric, at);
+            let difference = clean.iter().flatten().zip(corrupt.iter().flatten()).map(|(a, b)| a - b);
+            g.iter().flatten().zip(difference).map(|(g, d)| g * d).sum::<f64>()
+        };
+        let expected = 0.5 * (along(&clean) + along(&next));
+        let setup = Attribution { level: Level::Node, ..Attribution::default() };
+        let got = attribute_with(&kind.cfg, &w, &data, Method::EapGp { steps: 2 }, &setup).unwrap();
+        let score = got.scores.rows()[0].score;
+        assert!((score - expected).abs() < 1e-6 * (1.0 + expected.abs()), "{score} and {expected}");
+        assert_eq!((got.cost.forward, got.cost.backward), (3, 3));
     }
 }
