@@ -66,7 +66,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     };
     if let (Some(lab), Some(edit), true) = (&lab, &edit, app.globals.explain) {
         let plans = plans(edit, &sets);
-        return run::explain(app, lab, manifest, &plans, plans.len(), false);
+        return run::explain(app, lab, manifest, &plans, plans.len());
     }
     let mut run = Run::start(app, manifest, None)?;
     let mut base = None;

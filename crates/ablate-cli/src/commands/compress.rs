@@ -78,7 +78,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompressArgs) -> Result<Outcome> {
     let job = Job::new(app, args, &lab)?;
     let manifest = lab.manifest(app, Some(&job.edit));
     if app.globals.explain {
-        let outcome = run::explain(app, &lab, manifest, &[job.plan()], 1, false)?;
+        let outcome = run::explain(app, &lab, manifest, &[job.plan()], 1)?;
         app.printer.line("")?;
         print_layers(app, &LayerRow::all(&compress::layers(&lab.model, &job.request)?))?;
         return Ok(outcome);

@@ -410,7 +410,7 @@ fn explain(
             bytes(need)
         ))?;
     }
-    run::explain(app, lab, manifest, &plans, count, false)
+    run::explain(app, lab, manifest, &plans, count)
 }
 
 fn print(app: &App<'_>, file: &ScoresFile, top: usize) -> Result<()> {

@@ -100,7 +100,7 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
     let manifest = lab.manifest(app, Some(&edit));
     if app.globals.explain {
         let plans: Vec<_> = senders.iter().map(|&n| route.first_plan(n)).collect();
-        return run::explain(app, &lab, manifest, &plans, plans.len(), false);
+        return run::explain(app, &lab, manifest, &plans, plans.len());
     }
     let method = json!({
         "name": "path", "receivers": args.receivers, "through": format!("{:?}", route.through).to_lowercase(),

@@ -82,7 +82,7 @@ pub(crate) fn run(app: &App<'_>, args: &VerifyArgs) -> Result<Outcome> {
         let count = 2
             + if args.tests { args.random + 1 } else { 0 }
             + if args.minimality { circuit.len() } else { 0 };
-        return run::explain(app, &lab, manifest, &plans, count, false);
+        return run::explain(app, &lab, manifest, &plans, count);
     }
     let settings = json!({
         "name": "verify", "circuit": circuit.names(), "random": args.random, "seed": app.globals.seed,
