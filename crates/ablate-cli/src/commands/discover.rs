@@ -43,7 +43,7 @@ pub(crate) enum FormatArg {
 #[command(after_help = "Examples:\n  \
     ablate discover builtin:induction data.jsonl --method eap-ig-inputs --top 8 --json scores.json\n  \
     ablate discover builtin:induction data.jsonl --method exact --edges 'a1.*->logits,a0.*->a1.*<k>'\n  \
-    ablate discover builtin:induction data.jsonl --method acdc --metric kl --threshold 0.05 --json acdc.json")]
+    ablate discover builtin:induction data.jsonl --method acdc --threshold 0.05 --json acdc.json")]
 pub(crate) struct DiscoverArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -23,8 +23,9 @@ use crate::table::{Table, number, percent};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ablate verify builtin:induction circuit.json data.jsonl --ablation resample --min-faithfulness 0.8\n  \
-    ablate verify builtin:induction circuit.json data.jsonl --tests --completeness --minimality --json eval.json\n  \
-    ablate verify builtin:induction circuit.json data.jsonl --curve --scores scores.json --against acdc.json")]
+    ablate verify builtin:induction circuit.json data.jsonl --tests --completeness --minimality\n  \
+    ablate verify builtin:induction circuit.json data.jsonl --curve --scores scores.json\n  \
+    ablate verify builtin:induction circuit.json data.jsonl --against acdc.json")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct VerifyArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
