@@ -19,21 +19,29 @@ pub(crate) struct Estimate {
     flops: f64,
     full_flops: f64,
     blocks: u64,
+    program_bytes: u64,
     weight_bytes: u64,
+    loading_bytes: u64,
     activation_bytes: u64,
+    mean_bytes: u64,
     buffer_bytes: u64,
     peak_bytes: u64,
 }
 
 impl Estimate {
-    /// For `count` plans like `plans`.
-    pub(crate) fn new(app: &App<'_>, lab: &Lab, plans: &[Plan], count: usize) -> Result<Self> {
+    /// For `count` plans like `plans`; `trials` says whether runs are kept to go on from them.
+    pub(crate) fn new(app: &App<'_>, lab: &Lab, plans: &[Plan], count: usize, trials: bool) -> Result<Self> {
         let mut bar = app.bar("explain");
         let mut session = lab.session(app, &mut bar, None)?;
         let cost = session.study().cost(plans)?;
         let scale = count as f64 / plans.len().max(1) as f64;
         let weight_bytes = parameters(&lab.model) * number_bytes(app.globals.dtype);
-        let (activation_bytes, buffer_bytes) = (cost.activation_bytes as u64, cost.buffer_bytes as u64);
+        let loading_bytes = lab.model.loading_bytes();
+        let kept = cost.activation_bytes + if trials { cost.trial_bytes } else { 0 };
+        let (activation_bytes, mean_bytes) = (kept as u64, cost.mean_bytes as u64);
+        let (program_bytes, buffer_bytes) = (program_bytes(&lab.model), cost.buffer_bytes as u64);
+        // loading is over before means are taken, and these are there before plans are run
+        let running = activation_bytes.max(mean_bytes) + buffer_bytes;
         Ok(Self {
             plans: count as u64,
             rows: lab.rows.batch.len() as u64,
@@ -42,10 +50,13 @@ impl Estimate {
             flops: cost.flops * scale,
             full_flops: cost.full_flops * scale,
             blocks: cost.blocks as u64,
+            program_bytes,
             weight_bytes,
+            loading_bytes,
             activation_bytes,
+            mean_bytes,
             buffer_bytes,
-            peak_bytes: weight_bytes + activation_bytes + buffer_bytes,
+            peak_bytes: program_bytes + weight_bytes + running.max(loading_bytes),
         })
     }
 
@@ -60,12 +71,22 @@ impl Estimate {
         row("FLOPs", si(self.flops));
         row("FLOPs of whole passes", si(self.full_flops));
         row("blocks", self.blocks.to_string());
+        row("program and tokenizer", bytes(self.program_bytes));
         row("weights", bytes(self.weight_bytes));
+        row("files while loading", bytes(self.loading_bytes));
+        row("means while they are taken", bytes(self.mean_bytes));
         row("activations", bytes(self.activation_bytes));
         row("buffers", bytes(self.buffer_bytes));
         row("peak memory", bytes(self.peak_bytes));
         table
     }
+}
+
+/// Bytes of the program itself, and of a tokenizer for each of its ids; both measured.
+fn program_bytes(model: &Model) -> u64 {
+    const PROGRAM: u64 = 24 << 20;
+    const TOKENIZER: u64 = 640;
+    PROGRAM + model.tokenizer().map_or(0, |_| TOKENIZER * model.config().d_vocab as u64)
 }
 
 /// Number of weights, matrices only (biases and norms are below a percent).

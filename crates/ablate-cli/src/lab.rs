@@ -222,13 +222,8 @@ impl Lab {
         manifest
     }
 
-    /// Rows over which means are taken, unless the data's own, and which text of them.
-    pub(crate) fn mean_set(&self) -> (Option<Batch>, Side) {
-        (self.mean.as_ref().map(|rows| rows.batch.clone()), self.mean_side)
-    }
-
-    /// The rows that means are taken over, the data's own or others, and which of their texts.
-    pub(crate) fn mean_rows(&self) -> (&Batch, Side) {
+    /// The rows that means are taken over, and which of their texts.
+    pub(crate) fn mean_set(&self) -> (&Batch, Side) {
         (&self.mean.as_ref().unwrap_or(&self.rows).batch, self.mean_side)
     }
 

@@ -120,7 +120,19 @@ pub(crate) fn explain(
     plans: &[Plan],
     count: usize,
 ) -> Result<Outcome> {
-    let estimate = Estimate::new(app, lab, plans, count)?;
+    explain_with(app, lab, manifest, plans, count, false)
+}
+
+/// As [`explain`]; `trials` says whether runs are kept to go on from them.
+pub(crate) fn explain_with(
+    app: &App<'_>,
+    lab: &Lab,
+    manifest: Manifest,
+    plans: &[Plan],
+    count: usize,
+    trials: bool,
+) -> Result<Outcome> {
+    let estimate = Estimate::new(app, lab, plans, count, trials)?;
     let mut run = Run::start(app, manifest, None)?;
     let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
     run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;

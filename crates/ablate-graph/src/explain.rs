@@ -82,10 +82,8 @@ impl Plan {
             let line = format!("  {} {kind}{plural} {to}: {}\n", sites.len(), first_few(&sites));
             text.push_str(&line);
         }
-        for cut in &self.cuts {
-            text.push_str(&format!("  {cut}\n"));
-        }
-        text
+        let cuts: Vec<String> = self.cuts.iter().map(|cut| format!("  {cut}\n")).collect();
+        text + &cuts.concat()
     }
 
     fn heading(&self) -> String {

@@ -41,6 +41,7 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     notes: BTreeMap<String, String>,
     origin: Option<PathBuf>,
+    loading_bytes: u64,
     hash: OnceLock<String>,
 }
 
@@ -73,8 +74,16 @@ impl Model {
         notes.insert("center".to_owned(), "false".to_owned());
         let bos = tokenizer.as_ref().map_or("no tokenizer", Tokenizer::bos_note);
         notes.insert("bos".to_owned(), bos.to_owned());
-        let name = name.to_owned();
-        Ok(Self { name, config, weights, tokenizer, notes, origin: None, hash: OnceLock::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            config,
+            weights,
+            tokenizer,
+            notes,
+            origin: None,
+            loading_bytes: 0,
+            hash: OnceLock::new(),
+        })
     }
 
     /// The model's name: its folder, file or repository.
@@ -137,6 +146,17 @@ impl Model {
     pub(crate) fn with_origin(mut self, path: &Path) -> Self {
         self.origin = Some(path.to_path_buf());
         self
+    }
+
+    /// Bytes of files that were in memory beside the weights while these were converted from them; 0 for weights that
+    /// are used where they lie in the file.
+    pub fn loading_bytes(&self) -> u64 {
+        self.loading_bytes
+    }
+
+    /// Sets [`Model::loading_bytes`].
+    pub(crate) fn set_loading_bytes(&mut self, bytes: u64) {
+        self.loading_bytes = bytes;
     }
 
     /// Adds to the notes.

@@ -21,6 +21,8 @@ pub struct HeadPass<'a, T> {
     pub v: &'a [T],
     /// Pattern of this head, `[at.len(), n_keys]`.
     pub pattern: &'a [T],
+    /// The pattern that the softmax's Jacobian is taken at, `[at.len(), n_keys]`: `pattern` itself for the true gradient.
+    pub jacobian: &'a [T],
     /// Gradient of the head outputs, `[at.len(), heads·width]`.
     pub dz: &'a [T],
 }
@@ -77,7 +79,8 @@ impl<T: Real> Attention<T> {
             for j in from..to {
                 ds[j] = dot_inline(dz, &pass.v[j * ks + k0..j * ks + k0 + w]);
             }
-            self.scores_backward(pattern, ds, from, to, |j| {
+            let jacobian = &pass.jacobian[i * n_keys..(i + 1) * n_keys];
+            self.scores_backward(jacobian, ds, from, to, |j| {
                 dot_inline(q, &pass.k[j * ks + k0..j * ks + k0 + w])
             });
             let dq = &mut out.dq[mine];
@@ -119,7 +122,7 @@ impl<T: Real> Attention<T> {
                     let row = i * n_keys..(i + 1) * n_keys;
                     let (from, to) = self.visible(p as usize, n_keys);
                     let ds = &mut scratch[row.clone()];
-                    self.scores_backward(&pass.pattern[row.clone()], ds, from, to, |j| {
+                    self.scores_backward(&pass.jacobian[row.clone()], ds, from, to, |j| {
                         raw.as_ref().map_or(T::ZERO, |raw| raw[row.start + j])
                     });
                 }

@@ -364,6 +364,49 @@ pub fn activate_gated_backward<T: Real>(act: Act, gate: &[T], up: &[T], dout: &m
     );
 }
 
+/// `act(x)/x`, its limit at 0.
+#[inline(always)]
+fn act_ratio<T: Real>(act: Act, x: T) -> T {
+    let half = T::of(0.5);
+    match act {
+        Act::GeluErf => half * (T::ONE + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).error_fn()),
+        Act::GeluTanh => half * (T::ONE + (T::of(GELU_K) * (x + T::of(GELU_C) * x * x * x)).th()),
+        Act::Silu => T::ONE / (T::ONE + (-x).e()),
+        Act::Relu => act_slope(act, x),
+    }
+}
+
+/// `dx = dout · act(x)/x`, in place in `dout`: [`activate_backward`] with the ratio in the slope's place.
+pub fn activate_ratio_backward<T: Real>(act: Act, x: &[T], dout: &mut [T]) {
+    simd(
+        #[inline(always)]
+        || {
+            for (d, x) in dout.iter_mut().zip(x) {
+                *d *= act_ratio(act, *x);
+            }
+        },
+    );
+}
+
+/// [`activate_gated_backward`] with `act(gate)/gate` in the slope's place.
+pub fn activate_gated_ratio_backward<T: Real>(
+    act: Act,
+    gate: &[T],
+    up: &[T],
+    dout: &mut [T],
+    dgate: &mut [T],
+) {
+    simd(
+        #[inline(always)]
+        || {
+            for (((d, dg), g), u) in dout.iter_mut().zip(dgate).zip(gate).zip(up) {
+                *dg = *d * *u * act_ratio(act, *g);
+                *d *= act_value(act, *g);
+            }
+        },
+    );
+}
+
 /// `x = cap·tanh(x/cap)`.
 pub fn soft_cap<T: Real>(cap: T, x: &mut [T]) {
     simd(

@@ -130,7 +130,16 @@ fn attention() {
             let (mut pattern, mut scratch) = (vec![0.0; at.len() * n_keys], Vec::new());
             for head in 0..4 {
                 attention.pattern(head, &q, &at, &k, n_keys, &mut pattern);
-                let pass = HeadPass { head, q: &q, at: &at, k: &k, v: &v, pattern: &pattern, dz: &out };
+                let pass = HeadPass {
+                    head,
+                    q: &q,
+                    at: &at,
+                    k: &k,
+                    v: &v,
+                    pattern: &pattern,
+                    jacobian: &pattern,
+                    dz: &out,
+                };
                 let mut grad = HeadGradient { dq: &mut dq, dk: &mut dk, dv: &mut dv };
                 attention.backward(&pass, &mut grad, &mut scratch);
             }

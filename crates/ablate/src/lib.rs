@@ -29,3 +29,8 @@ pub use manifest::Manifest;
 pub use metric::Metric;
 pub use run::{Setup, Study};
 pub use session::{Journal, Observer, Session, Silent};
+
+/// The example of README.md, compiled and run with the other examples of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

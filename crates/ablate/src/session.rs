@@ -178,6 +178,11 @@ impl std::fmt::Debug for Session<'_, '_> {
 /// Tokens that are evaluated between two looks at the observer.
 const TOKENS_PER_STEP: usize = 16384;
 
+/// Plans that are evaluated together, for a batch of `tokens` tokens.
+pub(crate) fn plans_at_once(tokens: usize) -> usize {
+    (TOKENS_PER_STEP / tokens.max(1)).max(1)
+}
+
 impl<'m, 'o> Session<'m, 'o> {
     /// A session without journal.
     pub fn new(study: Study<'m>, observer: &'o mut dyn Observer) -> Self {
@@ -241,7 +246,7 @@ impl<'m, 'o> Session<'m, 'o> {
             self.catch_up()?;
         }
         let tokens: usize = self.study.batch().rows().iter().map(|r| r.clean.len()).sum();
-        for some in missing.chunks((TOKENS_PER_STEP / tokens.max(1)).max(1)) {
+        for some in missing.chunks(plans_at_once(tokens)) {
             if self.observer.stopped() {
                 return Err(Error::Stopped { finished: self.journal.as_ref().map(Journal::len) });
             }

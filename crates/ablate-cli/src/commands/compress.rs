@@ -93,7 +93,7 @@ pub(crate) fn run(app: &App<'_>, args: &CompressArgs) -> Result<Outcome> {
         let mut session = lab.session(app, &mut bar, None)?;
         lab.base(app, &mut session)?
     };
-    let (set, side) = lab.mean_rows();
+    let (set, side) = lab.mean_set();
     let made = compress::compress(&lab.model, set, side, app.globals.memory.0, &job.request)?;
     app.check_stop()?;
     let saved = made.save(&lab.model, &args.output, stored.unwrap_or_else(|| Stored::of(&lab.model)))?;
@@ -239,7 +239,7 @@ fn report(
     texts: Texts,
     stored: Option<Stored>,
 ) -> Result<CompressReport> {
-    let (set, side) = lab.mean_rows();
+    let (set, side) = lab.mean_set();
     let rows = &lab.rows.batch;
     let stored = stored.unwrap_or_else(|| Stored::of(&lab.model));
     let before = save::parameters(&lab.model);

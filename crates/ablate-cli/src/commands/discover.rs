@@ -319,7 +319,7 @@ fn gradients(
     let setup = Attribution {
         metric: lab.metric,
         ablation: edit.ablation,
-        mean_set,
+        mean_set: Some(mean_set.clone()),
         mean_side,
         level,
         kv: graph.kv(),

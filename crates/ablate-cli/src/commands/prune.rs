@@ -66,7 +66,14 @@ pub(crate) fn run(app: &App<'_>, args: &PruneArgs) -> Result<Outcome> {
         let plans: Vec<Plan> =
             edit.nodes.iter().map(|&n| ablate_nodes(&[n], edit.ablation, &edit.positions)).collect();
         app.warn("the plan below is for one pass; orders that go on until nothing changes take more");
-        return run::explain(app, &lab, manifest, &plans, plans.len() * args.orders as usize);
+        return run::explain_with(
+            app,
+            &lab,
+            manifest,
+            &plans,
+            plans.len() * args.orders as usize,
+            args.order != Order::Backward.name(),
+        );
     }
     let settings = json!({
         "name": "prune", "order": args.order, "orders": args.orders, "threshold": args.threshold,

@@ -42,7 +42,8 @@ pub(crate) fn run(app: &App<'_>, args: &RankCurveArgs) -> Result<Outcome> {
         let steps = (0..n).map(|i| curve::step_plan(&edit.nodes, i, edit.ablation, &edit.positions));
         let singles = edit.nodes.iter().map(|&node| ablate_nodes(&[node], edit.ablation, &edit.positions));
         let plans: Vec<Plan> = singles.chain(steps).collect();
-        return run::explain(app, &lab, manifest, &plans, if args.greedy { n * (n + 1) / 2 } else { 2 * n });
+        let count = if args.greedy { n * (n + 1) / 2 } else { 2 * n };
+        return run::explain_with(app, &lab, manifest, &plans, count, args.greedy);
     }
     let settings = json!({
         "name": "rank-curve", "ranking": name, "ablation": edit.ablation.name(), "scale": edit.ablation.scale,

@@ -92,7 +92,7 @@ pub(crate) fn run(app: &App<'_>, args: &VerifyArgs) -> Result<Outcome> {
     let mut session = run.session(&lab, &mut bar)?;
     let found = verify::faithfulness(&mut session, &frame, &circuit, app.globals.seed)?;
     let mut report = begin(&circuit, &frame, &found);
-    report.metric_name = lab.metric.name().to_owned();
+    lab.metric.name().clone_into(&mut report.metric_name);
     measure(&mut session, args, &frame, &circuit, &found, scores.as_ref(), app.globals.seed, &mut report)?;
     report.against = truth.map(|truth| against(&truth, &circuit, scores.as_ref())).transpose()?;
     report.bounds = bounds(args, &found)?;

@@ -121,6 +121,49 @@ fn models_that_cannot_be_loaded() {
     says(&fails(folder.path(), &["inspect", "x.gguf"]), &["x.gguf"]);
 }
 
+/// A copy of the tiny GPT-2 whose weights' file is `weights`.
+fn damaged(folder: &Path, weights: &[u8]) -> String {
+    let model = folder.join("damaged");
+    std::fs::create_dir_all(&model).unwrap();
+    std::fs::copy(tiny("gpt2").join("config.json"), model.join("config.json")).unwrap();
+    std::fs::write(model.join("model.safetensors"), weights).unwrap();
+    fails(folder, &["sweep", "damaged", tiny("gpt2").join("data.jsonl").to_str().unwrap()])
+}
+
+#[test]
+fn weights_that_are_damaged() {
+    let folder = folder();
+    let at = folder.path();
+    let good = std::fs::read(tiny("gpt2").join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    says(&damaged(at, &good[..good.len() - 1]), &["model.safetensors", "hint: "]);
+    says(&damaged(at, &good[..header / 2]), &["model.safetensors", "hint: "]);
+    says(&damaged(at, &[&u64::MAX.to_le_bytes(), &good[8..]].concat()), &["model.safetensors", "hint: "]);
+    let renamed = |from: &str, to: &str| {
+        let text = String::from_utf8(good[8..header].to_vec()).unwrap();
+        assert!(text.contains(from) && from.len() == to.len());
+        [&good[..8], text.replacen(from, to, 1).as_bytes(), &good[header..]].concat()
+    };
+    let missing = renamed("h.1.mlp.c_fc.weight", "h.1.mlp.c_xx.weight");
+    says(&damaged(at, &missing), &["model.safetensors", "h.1.mlp.c_fc.weight", "missing", "hint: "]);
+    let dtype = renamed("F32", "I32");
+    says(&damaged(at, &dtype), &["model.safetensors", "I32"]);
+}
+
+#[test]
+fn a_tokenizer_of_another_model() {
+    let folder = folder();
+    let at = folder.path();
+    let words = (0..200).map(|i| (format!("w{i}"), i.into())).collect::<serde_json::Map<_, _>>();
+    std::fs::create_dir(at.join("model")).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(tiny("gpt2").join(file), at.join("model").join(file)).unwrap();
+    }
+    std::fs::write(at.join("model/vocab.json"), serde_json::Value::Object(words).to_string()).unwrap();
+    std::fs::write(at.join("model/merges.txt"), "#version: 0.2\n").unwrap();
+    says(&fails(at, &["inspect", "model"]), &["tokenizer has 200", "101", "hint: ", "another model"]);
+}
+
 #[test]
 fn files_that_cannot_be_compared() {
     let folder = folder();

@@ -1,6 +1,6 @@
 //! Every example of every `--help` runs.
 
-use crate::support::{ablate, folder};
+use crate::support::{ablate, folder, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
 const COMMANDS: [&str; 15] = [
@@ -45,19 +45,6 @@ fn examples_of_every_command_run() {
             assert_eq!(out.status.code(), Some(0), "ablate {example}\n{said}");
         }
     }
-}
-
-/// Words of a command line, quotes taken off.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (i, part) in line.split(['"', '\'']).enumerate() {
-        if i % 2 == 1 {
-            words.push(part.into());
-        } else {
-            words.extend(part.split_whitespace().map(Into::into));
-        }
-    }
-    words
 }
 
 #[test]

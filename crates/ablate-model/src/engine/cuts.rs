@@ -22,6 +22,9 @@ pub struct CutStep {
     pub source: Source,
     /// Factor on it.
     pub scale: f64,
+    /// By edge id, how much of each edge is cut: the reader sees `weight·source + (1 − weight)·live`. `None` = all 1.
+    /// Plans do not say this; learned masks set it.
+    pub weights: Option<Arc<Vec<f64>>>,
 }
 
 /// What one reader sees differently.
@@ -32,6 +35,8 @@ pub(super) struct ReaderCut {
     pub(super) senders: Vec<NodeId>,
     /// Which list it is.
     pub(super) kept: bool,
+    /// Weight of each sender of the list; empty = all 1.
+    pub(super) weights: Vec<f64>,
 }
 
 impl CutStep {
@@ -46,6 +51,7 @@ impl CutStep {
             && self.positions == other.positions
             && self.source == other.source
             && self.scale.to_bits() == other.scale.to_bits()
+            && self.weights == other.weights
     }
 
     /// Where the first of `edges` acts.
@@ -69,12 +75,19 @@ impl CutStep {
             if self.edges.contains(edge) { &mut cut } else { &mut kept }.push(NodeId(sender as u32));
         }
         let reader = self.graph.reader(id);
-        let kept_form = sums && self.positions.is_none() && self.scale == 1.0 && kept.len() < cut.len();
-        (!cut.is_empty()).then(|| ReaderCut {
-            reader,
-            senders: if kept_form { kept } else { cut },
-            kept: kept_form,
-        })
+        let weights = self.weights.as_ref().map_or(Vec::new(), |all| {
+            let edges = self.graph.in_edges(id).filter(|e| self.edges.contains(*e));
+            edges.map(|e| all.get(e.index()).copied().unwrap_or(1.0)).collect()
+        });
+        let kept_form = sums
+            && weights.is_empty()
+            && self.positions.is_none()
+            && self.scale == 1.0
+            && kept.len() < cut.len();
+        if cut.is_empty() {
+            return None;
+        }
+        Some(ReaderCut { reader, senders: if kept_form { kept } else { cut }, kept: kept_form, weights })
     }
 }
 
@@ -135,6 +148,7 @@ pub(super) fn compile(plan: &Plan, cfg: &Config, batch: &Batch) -> Result<Vec<Cu
             edges: cut.edges,
             source: cut.source,
             scale: cut.scale,
+            weights: None,
         })
     })
     .collect()

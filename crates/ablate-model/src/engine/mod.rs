@@ -22,7 +22,7 @@ use ablate_tensor::{Real, RopeTable};
 use rayon::prelude::*;
 
 pub use acts::{Acts, Keep, LayerActs};
-pub use backward::{AtRows, Gradients, Readers, Slope, Visitor};
+pub use backward::{AtRows, Gradients, Readers, Rules, Slope, Visitor};
 pub use compile::{Compiled, Stage, Step, compile};
 pub use cost::Cost;
 pub use cuts::CutStep;
@@ -108,6 +108,11 @@ impl<'m, T: Real> Engine<'m, T> {
         self.cfg
     }
 
+    /// The positions that are read of each row.
+    pub fn reads(&self) -> &[Vec<u32>] {
+        &self.reads
+    }
+
     /// First batch row of each example, and the number of rows at the end.
     pub fn offsets(&self) -> &[usize] {
         &self.offsets
@@ -121,7 +126,7 @@ impl<'m, T: Real> Engine<'m, T> {
     /// What a base run must keep so that a plan with `edit` can start from it.
     pub fn keep_for(&self, edit: &Edit) -> Keep {
         if matches!(edit.site, Site::Edge(_)) {
-            let reuse = if edit.positions != Positions::All { Keep::KV } else { Keep::NONE };
+            let reuse = if edit.positions == Positions::All { Keep::NONE } else { Keep::KV };
             return Keep::EDGES | reuse;
         }
         let keep = match compile::stage_of(edit.site, self.cfg).map_or(Stage::Pre, |at| at.1) {
@@ -276,12 +281,11 @@ impl<'m, T: Real> Engine<'m, T> {
         total
     }
 
-    /// Bytes of the buffers of the chunks that run at once.
-    pub fn buffer_bytes(&self) -> usize {
+    /// Bytes of the buffers of the chunks that run at once, of lanes with `tokens` tokens in all.
+    pub fn buffer_bytes(&self, tokens: usize) -> usize {
         let (d, zw, kvw) =
             (self.cfg.d_model, self.cfg.n_heads * self.cfg.d_head, self.cfg.n_kv_heads * self.cfg.d_head);
-        let total = self.offsets[self.batch.len()].max(1);
-        let rows = CHUNK_ROWS.max(self.batch.max_len()).min(total.max(self.batch.max_len()));
+        let rows = Self::rows_per_chunk(tokens).max(self.batch.max_len());
         let per_row = 5 * d + 2 * zw + 2 * kvw + 2 * self.cfg.d_mlp;
         rayon::current_num_threads() * rows * per_row * size_of::<T>()
     }

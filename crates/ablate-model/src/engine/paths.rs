@@ -138,7 +138,9 @@ impl<T: Real> Engine<'_, T> {
         let mut begun = false;
         let mut add = |delta: &mut [T], wanted: &dyn Fn(Node) -> bool| {
             let some: Vec<_> = changes.iter().filter(|(node, _)| wanted(*node)).collect();
-            some.iter().for_each(|(_, change)| ops::add(change, delta));
+            for (_, change) in &some {
+                ops::add(change, delta);
+            }
             begun |= !some.is_empty();
             begun
         };
@@ -160,7 +162,9 @@ impl<T: Real> Engine<'_, T> {
             if parallel {
                 add(&mut delta, &heads);
             }
-            own.iter().for_each(|change| ops::add(change, &mut delta));
+            if let Some(change) = &own {
+                ops::add(change, &mut delta);
+            }
             add(&mut delta, &|n| n == Node::Mlp { layer });
         }
         if mid {
@@ -224,7 +228,9 @@ impl<T: Real> Engine<'_, T> {
         let kv = cfg.kv_of(head);
         let vector = |input: Option<&[T]>, map: &Linear<T>, column: usize| {
             let mut x = x.clone();
-            input.iter().for_each(|change| ops::add(change, &mut x));
+            if let Some(change) = input {
+                ops::add(change, &mut x);
+            }
             self.slot_vector(w, &x, map, column * dh)
         };
         let mut q = vector(inputs[0], &w.q, head);

@@ -250,6 +250,7 @@ impl Parts {
         }
         let mut model = Model::from_parts(&self.name, self.config, weights, self.tokenizer)?;
         model.add_notes(notes);
+        model.set_loading_bytes(tensors.converted());
         Ok(model)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ablate_tensor::{Real, Storage};
 use half::{bf16, f16};
@@ -70,6 +71,8 @@ pub(crate) struct Info {
 pub(crate) struct Tensors {
     files: Vec<(PathBuf, Arc<Mmap>)>,
     map: BTreeMap<String, Info>,
+    /// Bytes that were converted so far.
+    converted: AtomicU64,
 }
 
 impl Tensors {
@@ -99,6 +102,11 @@ impl Tensors {
     /// Bytes of all tensors.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.map.values().map(|i| i.bytes as u64).sum()
+    }
+
+    /// Bytes that were converted into weights so far, and so were read beside them.
+    pub(crate) fn converted(&self) -> u64 {
+        self.converted.load(Ordering::Relaxed)
     }
 
     /// The number types that occur, by name.
@@ -152,6 +160,7 @@ impl Tensors {
         source: impl Fn(usize) -> usize + Sync,
     ) -> Arc<[T]> {
         let bytes = self.bytes(info);
+        self.converted.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let row_bytes = bytes.len() / stored_rows.max(1);
         let cols = info.shape.iter().product::<usize>() / stored_rows.max(1);
         let mut out: Arc<[T]> = std::iter::repeat_n(T::ZERO, rows * cols).collect();

@@ -79,7 +79,9 @@ impl<T: Real> Naive<'_, T> {
         let bias = w.mlp.as_ref().and_then(|m| m.down.b.as_ref());
         let rows = out.mlp[l].iter().enumerate().map(|(p, m)| {
             let mut seen = self.seen(m, Node::mlp(l), reader, p);
-            bias.iter().for_each(|b| seen.iter_mut().zip(b.iter()).for_each(|(x, b)| *x += b.f64()));
+            if let Some(bias) = bias {
+                seen.iter_mut().zip(bias).for_each(|(x, b)| *x += b.f64());
+            }
             seen
         });
         post(self.c, w.post_mlp.as_ref(), rows.collect())
@@ -88,8 +90,8 @@ impl<T: Real> Naive<'_, T> {
     /// Logits at the last position.
     fn run(&self, tokens: &[u32]) -> (Outputs, Vec<f64>) {
         let (c, w) = (self.c, self.w);
-        let mut out = Outputs::default();
-        out.input = tokens.iter().enumerate().map(|(p, t)| embed(c, w, p, *t as usize)).collect();
+        let input = tokens.iter().enumerate().map(|(p, t)| embed(c, w, p, *t as usize)).collect();
+        let mut out = Outputs { input, ..Outputs::default() };
         for (l, layer) in w.layers.iter().enumerate() {
             let heads: Vec<Rows> = (0..c.n_heads).map(|h| self.head(&out, l, h)).collect();
             out.z

@@ -187,8 +187,7 @@ mod tests {
 
     fn config(heads: usize, kv: usize, width: usize) -> ablate_model::Config {
         let model = Model::load("builtin:induction", &LoadOptions::default());
-        let Ok(model) = model else { panic!("the built-in model cannot be made") };
-        let mut c = model.config().clone();
+        let mut c = model.map_or_else(|e| panic!("{e}"), |m| m.config().clone());
         (c.n_heads, c.n_kv_heads, c.d_model) = (heads, kv, width);
         c
     }

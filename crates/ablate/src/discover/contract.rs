@@ -19,11 +19,13 @@ pub(super) struct Scene<'a, T> {
     pub(super) offsets: &'a [usize],
     /// Weight of the point.
     pub(super) weight: f64,
+    /// Whether the scales of post-norms are constants.
+    pub(super) freeze_posts: bool,
 }
 
 impl<T> Scene<'_, T> {
     /// The example of a row.
-    fn example(&self, row: usize) -> usize {
+    pub(super) fn example(&self, row: usize) -> usize {
         self.offsets.partition_point(|&o| o <= row) - 1
     }
 
@@ -90,8 +92,20 @@ impl<T: Real> Senders<T> {
         self.held = None;
     }
 
+    /// What is held.
+    pub(super) fn values(&self) -> &[T] {
+        &self.values
+    }
+
     /// Makes the senders of `input` and the layers below `layers` at rows `first..first + n`, unless they are here.
-    fn hold(&mut self, scene: &Scene<'_, T>, acts: &Acts<T>, layers: usize, first: usize, n: usize) {
+    pub(super) fn hold(
+        &mut self,
+        scene: &Scene<'_, T>,
+        acts: &Acts<T>,
+        layers: usize,
+        first: usize,
+        n: usize,
+    ) {
         if self.held.is_some_and(|(l, f, m)| l >= layers && f == first && m == n) {
             return;
         }
@@ -126,7 +140,7 @@ impl<T: Real> Senders<T> {
                 let map = w.o.w.row_range(h * dh, dh);
                 product(z, View::of(&map), T::ONE, place, d, Into::Replace);
                 if let (Some(post), Some((addend, _))) = (&w.post_attn, &live) {
-                    post_norm_tangent(cfg, post, addend, place);
+                    post_norm_tangent(cfg, post, addend, scene.freeze_posts, place);
                 }
             }
             if cfg.d_mlp == 0 {
@@ -135,7 +149,7 @@ impl<T: Real> Senders<T> {
             if let Some(place) = places.next() {
                 copy(&scene.delta.mlp[layer], d, place);
                 if let (Some(post), Some((_, addend))) = (&w.post_mlp, &live) {
-                    post_norm_tangent(cfg, post, addend, place);
+                    post_norm_tangent(cfg, post, addend, scene.freeze_posts, place);
                 }
             }
         }

@@ -100,12 +100,37 @@ impl<T: Real> Delta<T> {
                 scale: 1.0,
             });
         }
-        let compiled = engine.compile(&plan)?;
-        let mut sources = Sources::new();
-        sources.set(Source::Given(0), Table::identity(Arc::new(vec![table])));
         // the input changes everything: nothing of the clean run can be used
         let base = (!nodes.contains(&Node::Input)).then_some(clean);
-        let acts = engine.block(&compiled, &sources, backward::KEEP, false, base)?;
-        Ok((compiled, acts))
+        given(engine, &plan, table, base)
     }
+}
+
+/// The run whose `input` is this (`[rows, d_model]`), and its plan; lengths are those of `clean`.
+pub(super) fn from_input<T: Real>(
+    engine: &Engine<'_, T>,
+    clean: &Acts<T>,
+    input: Vec<T>,
+) -> Result<(Compiled, Acts<T>)> {
+    let lens: Vec<usize> = clean.offsets.windows(2).map(|w| w[1] - w[0]).collect();
+    let mut table = Acts::new(engine.config(), Keep::NONE, 0, &lens);
+    match table.layers.first_mut() {
+        Some(first) => Arc::make_mut(first).pre = input,
+        None => table.last = input,
+    }
+    given(engine, &Plan::new().replace(Site::Node(Node::Input), Source::Given(0)), table, None)
+}
+
+/// The run of `plan`, whose given source is `table`.
+fn given<T: Real>(
+    engine: &Engine<'_, T>,
+    plan: &Plan,
+    table: Acts<T>,
+    base: Option<(&Compiled, &Acts<T>)>,
+) -> Result<(Compiled, Acts<T>)> {
+    let compiled = engine.compile(plan)?;
+    let mut sources = Sources::new();
+    sources.set(Source::Given(0), Table::identity(Arc::new(vec![table])));
+    let acts = engine.block(&compiled, &sources, backward::KEEP, false, base)?;
+    Ok((compiled, acts))
 }

@@ -5,15 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ablate_graph::{Graph, Level, Plan, ScoreRow, Scores, Side, Source};
-use ablate_model::engine::{Acts, AllLogits, Compiled, Engine, Keep, Sources, Table, backward};
+use ablate_model::engine::{
+    Acts, AllLogits, Compiled, Engine, Keep, Rules, Sources, Table, Visitor, backward,
+};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 use rayon::prelude::*;
 
 use super::contract::{EdgeVisitor, NodeVisitor, Scene, Senders};
-use super::delta::Delta;
+use super::delta::{Delta, from_input};
 use super::moments::Moments;
-use super::{Attributed, Attribution, Cost, Point};
+use super::{Attributed, Attribution, Cost, Method, Point, eap_gp, hisp, information_flow_routes, random};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 use crate::run::means::Means;
@@ -27,13 +29,15 @@ fn outputs() -> Keep {
 /// A method on a model and a data set.
 #[derive(Debug)]
 pub(super) struct Job<'a, T> {
-    cfg: &'a Config,
-    weights: &'a Weights<T>,
-    whole: &'a Batch,
-    graph: Graph,
-    level: Level,
+    pub(super) cfg: &'a Config,
+    pub(super) weights: &'a Weights<T>,
+    pub(super) whole: &'a Batch,
+    pub(super) graph: Graph,
+    pub(super) level: Level,
+    pub(super) method: Method,
     points: Vec<(Point, f64)>,
-    setup: &'a Attribution,
+    pub(super) setup: &'a Attribution,
+    rules: Rules,
     means: Option<Means<T>>,
 }
 
@@ -47,15 +51,17 @@ struct Part {
 }
 
 /// One chunk's runs.
-struct Chunk<'a, T> {
-    engine: Engine<'a, T>,
-    judge: MetricJudge<T>,
-    plan: Compiled,
-    clean: Acts<T>,
+pub(super) struct Chunk<'a, T> {
+    pub(super) engine: Engine<'a, T>,
+    pub(super) judge: MetricJudge<T>,
+    pub(super) plan: Compiled,
+    pub(super) clean: Acts<T>,
     /// The corrupt run, where it is needed.
-    corrupt: Option<(Compiled, Arc<Vec<Acts<T>>>)>,
+    pub(super) corrupt: Option<(Compiled, Arc<Vec<Acts<T>>>)>,
     delta: Delta<T>,
-    cost: Cost,
+    /// What stands for ablated outputs, where a mask is learned.
+    pub(super) table: Option<Table<T>>,
+    pub(super) cost: Cost,
 }
 
 impl<'a, T: Real> Job<'a, T> {
@@ -65,10 +71,11 @@ impl<'a, T: Real> Job<'a, T> {
         whole: &'a Batch,
         graph: Graph,
         level: Level,
-        points: Vec<(Point, f64)>,
+        method: Method,
         setup: &'a Attribution,
     ) -> Result<Self> {
         let positional = match setup.ablation.source {
+            _ if !method.compares() || learns_constants(method, setup) => None,
             Source::Mean => Some(false),
             Source::MeanPositional => Some(true),
             _ => None,
@@ -77,7 +84,8 @@ impl<'a, T: Real> Job<'a, T> {
         let means = positional
             .map(|p| Means::new(cfg, weights, set, setup.mean_side, p, outputs(), 4 * setup.chunk_rows))
             .transpose()?;
-        Ok(Self { cfg, weights, whole, graph, level, points, setup, means })
+        let (points, rules) = (method.points(cfg), setup.rules_of(method));
+        Ok(Self { cfg, weights, whole, graph, level, method, points, setup, rules, means })
     }
 
     pub(super) fn run(&self) -> Result<Attributed> {
@@ -86,7 +94,7 @@ impl<'a, T: Real> Job<'a, T> {
         let (mut clean, mut corrupt) = (Vec::new(), Some(Vec::new()));
         let mut examples = self.setup.per_example.then(Vec::new);
         let mut cost = Cost::default();
-        let chunks = self.chunks();
+        let chunks = self.chunks(self.setup.chunk_rows);
         // in waves, so that finished parts do not pile up; parts are added in the order of the rows
         for wave in chunks.chunks(4 * rayon::current_num_threads().max(1)) {
             let parts: Vec<Part> =
@@ -110,19 +118,28 @@ impl<'a, T: Real> Job<'a, T> {
             let (score, std_err) = moments.mean_and_std_err(i);
             let per_example = examples
                 .as_ref()
+                .filter(|_| self.method.estimates())
                 .map(|all| clean.iter().enumerate().map(|(e, c)| c - all[e * total + i]).collect());
-            ScoreRow { id: i as u32, score, metric: base - score, std_err, n: moments.n(), per_example }
+            let metric = if self.method.estimates() { base - score } else { base };
+            ScoreRow { id: i as u32, score, metric, std_err, n: moments.n(), per_example }
         });
-        let scores = Scores::new(&self.graph, self.level, rows.collect())?;
+        let mut rows: Vec<ScoreRow> = rows.collect();
+        if self.method == (Method::Hisp { normalise: true }) {
+            hisp::normalise(&self.graph, &mut rows, examples.as_deref_mut());
+        }
+        if self.method == Method::Random {
+            random::fill(self.level, self.setup.seed, &mut rows);
+        }
+        let scores = Scores::new(&self.graph, self.level, rows)?;
         Ok(Attributed { scores, clean, corrupt, examples, cost })
     }
 
     /// Consecutive rows of the data set, about as many tokens each, as many chunks as keep every thread busy.
-    fn chunks(&self) -> Vec<Range<usize>> {
+    pub(super) fn chunks(&self, tokens_each: usize) -> Vec<Range<usize>> {
         let lens: Vec<usize> = self.whole.rows().iter().map(|r| r.clean.len()).collect();
         let total: usize = lens.iter().sum();
         let threads = rayon::current_num_threads().max(1);
-        let parts = total.div_ceil(self.setup.chunk_rows.max(1)).next_multiple_of(threads);
+        let parts = total.div_ceil(tokens_each.max(1)).next_multiple_of(threads);
         let limit = total.div_ceil(parts.max(1));
         let (mut out, mut from, mut tokens) = (Vec::new(), 0, 0);
         for (i, len) in lens.iter().enumerate() {
@@ -146,11 +163,13 @@ impl<'a, T: Real> Job<'a, T> {
     }
 
     /// Clean run, metric and differences.
-    fn prepare<'b>(&'b self, batch: &'b Batch, rows: &[usize]) -> Result<Chunk<'b, T>> {
+    pub(super) fn prepare<'b>(&'b self, batch: &'b Batch, rows: &[usize]) -> Result<Chunk<'b, T>> {
         let engine = Engine::new(self.cfg, self.weights, batch);
         let plan = engine.compile(&Plan::new())?;
         let none = Sources::new();
-        let clean = engine.block(&plan, &none, backward::KEEP, false, None)?;
+        // contributions are measured at every position, also where nothing reads
+        let full = self.method == Method::InformationFlowRoutes;
+        let clean = engine.block(&plan, &none, backward::KEEP, full, None)?;
         let reference = if self.setup.metric == Metric::Kl {
             let vocab = self.cfg.d_vocab_out;
             let logits = engine.judge_block(&plan, &clean, &AllLogits { d_vocab_out: vocab })?;
@@ -162,6 +181,7 @@ impl<'a, T: Real> Job<'a, T> {
         let mut cost = Cost { forward: batch.len() as u64, backward: 0 };
         let mut corrupt = None;
         let table = match self.setup.ablation.source {
+            _ if !self.method.compares() || self.learns_constants() => None,
             Source::Zero => None,
             Source::Mean | Source::MeanPositional => match &self.means {
                 Some(means) => Some(means.table(batch)?),
@@ -174,16 +194,17 @@ impl<'a, T: Real> Job<'a, T> {
             Source::Clean => Some(Table::identity(Arc::new(vec![clean.clone()]))),
             Source::Resample | Source::Given(_) => {
                 cost.forward += batch.len() as u64;
-                let needed = self.points.iter().any(|(p, _)| *p == Point::Corrupt);
-                let keep = if needed { backward::KEEP } else { outputs() };
+                let keep = if self.corrupt_point() { backward::KEEP } else { outputs() };
                 let plan = engine.compile(&Plan::on(Side::Corrupt))?;
                 let acts = Arc::new(vec![engine.block(&plan, &none, keep, false, None)?]);
                 corrupt = Some((plan, Arc::clone(&acts)));
                 Some(Table::identity(acts))
             }
         };
-        let delta = Delta::new(self.cfg, &clean, table.as_ref(), self.setup.ablation.scale)?;
-        Ok(Chunk { engine, judge, plan, clean, corrupt, delta, cost })
+        let scale = self.setup.ablation.scale;
+        let delta = Delta::new(self.cfg, &clean, table.as_ref(), scale)?;
+        let table = table.filter(|_| self.method.learns());
+        Ok(Chunk { engine, judge, plan, clean, corrupt, delta, table, cost })
     }
 
     fn donors(&self, donors: &Batch) -> Result<Table<T>> {
@@ -203,10 +224,45 @@ impl<'a, T: Real> Job<'a, T> {
             Some((plan, acts)) => Some(chunk.engine.judge_block(plan, &acts[0], &chunk.judge)?),
             None => None,
         };
-        if !self.points.iter().any(|(p, _)| *p == Point::Corrupt) {
+        let mut senders = Senders::default();
+        match self.method {
+            Method::InformationFlowRoutes => {
+                let scene = self.scene(&chunk, 1.0);
+                information_flow_routes::add(&scene, &chunk.clean, chunk.engine.reads(), &mut scores);
+            }
+            Method::EapGp { steps } => self.descend(&mut chunk, steps, &mut senders, &mut scores)?,
+            _ => self.take_gradients(&mut chunk, n, &mut senders, &mut scores)?,
+        }
+        if matches!(self.method, Method::Hisp { .. }) {
+            for x in &mut scores {
+                *x = x.abs();
+            }
+        }
+        let examples = self.setup.per_example.then(|| scores.clone());
+        Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+    }
+
+    /// Whether learned constants stand for what is ablated.
+    pub(super) fn learns_constants(&self) -> bool {
+        learns_constants(self.method, self.setup)
+    }
+
+    /// Whether a gradient is taken in the corrupt run.
+    fn corrupt_point(&self) -> bool {
+        self.points.iter().any(|(p, _)| *p == Point::Corrupt)
+    }
+
+    /// The fixed points, one after the other.
+    fn take_gradients(
+        &self,
+        chunk: &mut Chunk<'_, T>,
+        n: u64,
+        senders: &mut Senders<T>,
+        scores: &mut [f64],
+    ) -> Result<()> {
+        if !self.corrupt_point() {
             chunk.corrupt = None;
         }
-        let mut senders = Senders::default();
         for (point, weight) in &self.points {
             let held;
             let (plan, acts) = match (point, &chunk.corrupt) {
@@ -222,11 +278,54 @@ impl<'a, T: Real> Job<'a, T> {
                     (&held.0, &held.1)
                 }
             };
-            self.backward(&chunk, plan, acts, *weight, &mut senders, &mut scores)?;
+            self.backward(chunk, plan, acts, *weight, senders, scores)?;
             chunk.cost.backward += n;
         }
-        let examples = self.setup.per_example.then(|| scores.clone());
-        Ok(Part { moments: Moments::of(&scores, total), examples, clean, corrupt, cost: chunk.cost })
+        Ok(())
+    }
+
+    /// The path of [`eap_gp`]: every point's run tells where the next one is.
+    fn descend(
+        &self,
+        chunk: &mut Chunk<'_, T>,
+        steps: usize,
+        senders: &mut Senders<T>,
+        scores: &mut [f64],
+    ) -> Result<()> {
+        let n = chunk.engine.batch().len() as u64;
+        let Some((plan, acts)) = chunk.corrupt.take() else {
+            return Err(Error::argument("internal: no corrupt run", "report this"));
+        };
+        let all = AllLogits { d_vocab_out: self.cfg.d_vocab_out };
+        let target = chunk.engine.judge_block(&plan, &acts[0], &all)?;
+        let path = eap_gp::Path::new(target, self.cfg.d_vocab_out, &chunk.clean.offsets);
+        let weight = 1.0 / steps as f64;
+        let mut here: Option<(Compiled, Acts<T>)> = None;
+        for step in 0..steps {
+            let (plan, acts) = here.as_ref().map_or((&chunk.plan, &chunk.clean), |(p, a)| (p, a));
+            self.backward(chunk, plan, acts, weight, senders, scores)?;
+            chunk.cost.backward += n;
+            if step + 1 < steps {
+                let input = path.next(&chunk.engine, plan, acts)?;
+                here = Some(from_input(&chunk.engine, &chunk.clean, input)?);
+                chunk.cost.forward += n;
+                chunk.cost.backward += n;
+            }
+        }
+        Ok(())
+    }
+
+    fn scene<'s>(&'s self, chunk: &'s Chunk<'_, T>, weight: f64) -> Scene<'s, T> {
+        Scene {
+            cfg: self.cfg,
+            weights: self.weights,
+            graph: self.graph,
+            delta: &chunk.delta,
+            offsets: &chunk.clean.offsets,
+            weight,
+            // what a sender is of a norm's output is linear only where the scale is given
+            freeze_posts: self.rules.freezes_all() || self.method == Method::InformationFlowRoutes,
+        }
     }
 
     fn backward(
@@ -238,36 +337,32 @@ impl<'a, T: Real> Job<'a, T> {
         senders: &mut Senders<T>,
         out: &mut [f64],
     ) -> Result<()> {
-        let scene = Scene {
-            cfg: self.cfg,
-            weights: self.weights,
-            graph: self.graph,
-            delta: &chunk.delta,
-            offsets: &chunk.clean.offsets,
-            weight,
+        let scene = self.scene(chunk, weight);
+        let go = |visitor: &mut dyn Visitor<T>| {
+            chunk.engine.backward(plan, acts, &chunk.judge, &self.rules, visitor, None)
         };
-        let freeze = self.setup.freeze_norm;
-        let (engine, judge) = (&chunk.engine, &chunk.judge);
         match self.level {
             Level::Node => {
-                let mut visitor = NodeVisitor { scene, out };
-                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+                go(&mut NodeVisitor { scene, out })?;
             }
             Level::Edge => {
                 // behind a post-norm, what a difference does to the stream depends on the run
                 if self.weights.layers.iter().any(|w| w.post_attn.is_some() || w.post_mlp.is_some()) {
                     senders.forget();
                 }
-                let mut visitor = EdgeVisitor { scene, acts, senders, out };
-                engine.backward(plan, acts, judge, freeze, &mut visitor, None)?;
+                go(&mut EdgeVisitor { scene, acts, senders, out })?;
             }
         }
         Ok(())
     }
 }
 
+fn learns_constants(method: Method, setup: &Attribution) -> bool {
+    method == Method::Ugs && setup.learning_of(method).constants.is_some()
+}
+
 /// The error with row numbers of the whole data set.
-fn shift(error: Error, by: usize) -> Error {
+pub(super) fn shift(error: Error, by: usize) -> Error {
     use ablate_model::Error as Inner;
     match error {
         Error::Row { row, message, hint } => Error::Row { row: row + by, message, hint },

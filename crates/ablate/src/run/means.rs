@@ -102,7 +102,8 @@ fn group(batch: &Batch, g: usize) -> String {
     batch.groups().get(g).cloned().unwrap_or_default()
 }
 
-fn table_rows(set: &Batch, positional: bool) -> HashMap<(String, usize), u32> {
+/// Row of each mean in the table.
+pub(super) fn table_rows(set: &Batch, positional: bool) -> HashMap<(String, usize), u32> {
     let mut rows = HashMap::new();
     if !positional {
         rows.insert((String::new(), 0), 0);

@@ -48,8 +48,12 @@ pub struct Estimate {
     pub full_flops: f64,
     /// Parts that the batch is run in to stay within the budget.
     pub blocks: usize,
-    /// Bytes of kept activations at the peak.
+    /// Bytes of kept activations at the peak, those of base runs and sources.
     pub activation_bytes: usize,
+    /// Bytes more where trials are kept ([`Study::trial`]).
+    pub trial_bytes: usize,
+    /// Bytes at the peak while means are taken, which is over before plans are run.
+    pub mean_bytes: usize,
     /// Bytes of buffers at the peak.
     pub buffer_bytes: usize,
 }
@@ -66,6 +70,7 @@ trait Evaluate: Send + std::fmt::Debug {
     fn cost(&mut self, plans: &[Plan]) -> Result<Estimate>;
     fn activation_bytes(&self) -> usize;
     fn blocks(&self) -> usize;
+    fn holds(&self) -> bool;
     fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>>;
 }
 
@@ -176,9 +181,9 @@ impl<'m> Study<'m> {
         self.inner.blocks()
     }
 
-    /// Whether all rows are held in memory at once, so that a trial can be kept.
+    /// Whether all rows and their trials fit the budget at once, so that a trial is kept.
     pub fn holds(&self) -> bool {
-        self.inner.blocks() == 1
+        self.inner.holds()
     }
 
     /// Number of examples run through some part of the model so far, base runs not counted.

@@ -9,11 +9,15 @@ use ablate_model::engine::{
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
-use super::means::Means;
+use super::means::{Means, table_rows};
 use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};
 use crate::path::Route;
+use crate::session::plans_at_once;
+
+/// Most tokens of the mean set that are run at once: enough for every thread.
+const MEAN_TOKENS: usize = 2048;
 
 /// Rows of the batch that are run together.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(super) struct Typed<'m, T> {
     /// What every base run and source must keep: grows with the plans seen.
     base_keep: Keep,
     source_keep: Vec<(Source, Keep)>,
+    /// Whether plans on the clean and on the corrupt text have been seen: only their base runs are kept.
+    seen: [bool; 2],
 }
 
 impl<'m, T: Real> Typed<'m, T> {
@@ -65,6 +71,7 @@ impl<'m, T: Real> Typed<'m, T> {
             means: Vec::new(),
             base_keep: Keep::PRE,
             source_keep: Vec::new(),
+            seen: [false; 2],
         }
     }
 
@@ -103,9 +110,11 @@ impl<'m, T: Real> Typed<'m, T> {
         let (keep, needs) = self.needs(plans);
         let fresh = self.blocks.iter().all(|b| b.state.is_none());
         self.prepare_means_for(&needs)?;
-        if keep != self.base_keep || needs != self.source_keep || fresh {
+        let seen = self.seen_with(plans);
+        if keep != self.base_keep || needs != self.source_keep || seen != self.seen || fresh {
             self.base_keep = keep;
             self.source_keep = needs;
+            self.seen = seen;
             self.split();
         }
         Ok(())
@@ -116,6 +125,13 @@ impl<'m, T: Real> Typed<'m, T> {
         let (keep, needs) = self.needs(plans);
         self.base_keep = keep;
         self.source_keep = needs;
+        self.seen = self.seen_with(plans);
+    }
+
+    /// On which texts plans have been seen, these ones too.
+    fn seen_with(&self, plans: &[Plan]) -> [bool; 2] {
+        let has = |side| plans.iter().any(|p| p.side == side);
+        [self.seen[0] || has(Side::Clean), self.seen[1] || has(Side::Corrupt)]
     }
 
     fn prepare_means_for(&mut self, needs: &[(Source, Keep)]) -> Result<()> {
@@ -136,10 +152,7 @@ impl<'m, T: Real> Typed<'m, T> {
             }
             let had = self.means.iter().find(|m| m.source() == source).map_or(Keep::NONE, Means::keep);
             self.means.retain(|m| m.source() != source);
-            let tokens = (self.setup.budget
-                / 2
-                / ((had | keep).per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>()))
-            .max(1);
+            let tokens = self.mean_tokens(had | keep);
             let set = self.setup.mean_set.as_ref().unwrap_or(&self.whole);
             let side = self.setup.mean_side;
             self.means.push(Means::new(self.cfg, self.weights, set, side, positional, had | keep, tokens)?);
@@ -152,15 +165,53 @@ impl<'m, T: Real> Typed<'m, T> {
         self.base_keep
     }
 
+    /// Tokens of the mean set that are run at once.
+    fn mean_tokens(&self, keep: Keep) -> usize {
+        let bytes = keep.per_token(self.cfg, self.whole.max_len()).max(1) * size_of::<T>();
+        (self.setup.budget / 2 / bytes).clamp(1, MEAN_TOKENS)
+    }
+
+    /// Bytes of the tables of means, and bytes at the peak while they are made.
+    fn mean_bytes(&self) -> (usize, usize) {
+        let set = self.setup.mean_set.as_ref().unwrap_or(&self.whole);
+        let len = set.max_len();
+        let tokens: usize = set.rows().iter().map(|r| r.clean.len()).sum();
+        let (mut tables, mut peak) = (0, 0);
+        for &(source, keep) in &self.source_keep {
+            let rows = match source {
+                Source::Mean => 1,
+                Source::MeanPositional => table_rows(set, true).len(),
+                _ => continue,
+            };
+            let width = keep.per_token(self.cfg, len);
+            let run = tokens.min(self.mean_tokens(keep).max(len)) * width * size_of::<T>();
+            let table = rows * width * size_of::<T>();
+            let sums = rows * width * size_of::<f64>();
+            peak = peak.max(tables + sums + run.max(table));
+            tables += table;
+        }
+        (tables, peak)
+    }
+
+    /// Numbers that one token of the longest row takes in a base run.
+    fn per_base_token(&self) -> usize {
+        self.base_keep.per_token(self.cfg, self.whole.max_len())
+    }
+
     /// Numbers that one token of the longest row takes in base runs and donor runs.
     fn per_token(&self) -> usize {
         let len = self.whole.max_len();
-        let donors = self
-            .source_keep
-            .iter()
-            .filter(|(s, _)| matches!(s, Source::Resample | Source::ResampleOther { .. }));
+        let runs = |s: &Source| matches!(s, Source::Resample | Source::ResampleOther { .. } | Source::Clean);
+        let donors = self.source_keep.iter().filter(|(s, _)| runs(s));
         let donors: usize = donors.map(|(_, k)| k.per_token(self.cfg, len)).sum();
-        self.base_keep.per_token(self.cfg, len) + donors
+        let sides = self.seen.iter().filter(|seen| **seen).count().max(1);
+        sides * self.per_base_token() + donors
+    }
+
+    /// Bytes that an accepted run and a trial take beside the base run of all rows.
+    fn trial_bytes(&self) -> usize {
+        let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
+        2 * tokens * self.per_base_token() * size_of::<T>()
     }
 
     /// Bytes of activations that all rows take together.
@@ -321,7 +372,9 @@ impl<'m, T: Real> Typed<'m, T> {
 impl<T: Real> Evaluate for Typed<'_, T> {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>> {
         self.prepare(&[])?;
-        let keep = self.base_keep;
+        // of a run that no plan starts from only the values are wanted
+        let seen = self.seen[usize::from(side == Side::Corrupt)];
+        let keep = if seen { self.base_keep } else { Keep::NONE };
         let blocks = self.each_block(|engine, state, rows| {
             Ok((Self::base(engine, state, side, keep)?.values.clone(), rows.to_vec()))
         })?;
@@ -363,7 +416,7 @@ impl<T: Real> Evaluate for Typed<'_, T> {
 
     fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>> {
         self.prepare(std::slice::from_ref(plan))?;
-        if self.blocks.len() > 1 {
+        if !self.holds() {
             return Ok(self.evaluate(std::slice::from_ref(plan))?.remove(0));
         }
         let keep = self.base_keep;
@@ -377,6 +430,7 @@ impl<T: Real> Evaluate for Typed<'_, T> {
                 .current
                 .as_ref()
                 .ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
+            state.trial = None;
             let run = engine.rebase(current, &compiled, &state.sources, &state.judge)?;
             let values = run.values.clone();
             state.trial = Some(run);
@@ -431,19 +485,31 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         let held =
             self.bytes().min(self.setup.budget.max(self.whole.max_len() * self.per_token() * size_of::<T>()));
         let reference = if self.setup.metric == Metric::Kl {
-            self.whole.len() * self.cfg.d_vocab_out * (8 + size_of::<T>())
+            self.whole.len() * self.cfg.d_vocab_out * (2 * size_of::<f64>() + size_of::<T>())
         } else {
             0
         };
+        let blocks = self.bytes().div_ceil(self.setup.budget.max(1)).max(1);
+        let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
+        let at_once = tokens.div_ceil(blocks) * plans_at_once(tokens).min(plans.len().max(1));
+        let (tables, mean_bytes) = self.mean_bytes();
+        let averaged: usize = match &self.setup.mean_set {
+            Some(set) if mean_bytes > 0 => set.rows().iter().map(|r| r.clean.len()).sum(),
+            _ => 0,
+        };
+        let at_once = at_once.max(averaged.min(MEAN_TOKENS));
+        let fits = self.bytes() + self.trial_bytes() <= self.setup.budget;
         Ok(Estimate {
             plans: plans.len(),
             passes: variants.lanes,
             base_passes: (runs * self.whole.len()) as u64,
             flops: variants.flops + base.flops * runs as f64,
             full_flops: base.flops * plans.len() as f64,
-            blocks: self.bytes().div_ceil(self.setup.budget.max(1)).max(1),
-            activation_bytes: held + reference,
-            buffer_bytes: engine.buffer_bytes(),
+            blocks,
+            activation_bytes: held + tables + reference,
+            trial_bytes: if fits { self.trial_bytes() } else { 0 },
+            mean_bytes,
+            buffer_bytes: engine.buffer_bytes(at_once),
         })
     }
 
@@ -453,6 +519,10 @@ impl<T: Real> Evaluate for Typed<'_, T> {
 
     fn blocks(&self) -> usize {
         self.blocks.len()
+    }
+
+    fn holds(&self) -> bool {
+        self.blocks.len() == 1 && self.bytes() + self.trial_bytes() <= self.setup.budget
     }
 
     fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {

@@ -12,5 +12,6 @@ mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod real;
+mod study;
 mod task_properties;
 mod task_rows;

@@ -6,7 +6,7 @@ use ablate_tensor::{Attention, HeadGradient, HeadPass, Into, Real};
 use super::super::compile::Stage;
 use super::super::forward::{centre, project};
 use super::super::lanes::Lane;
-use super::{AtRows, NormAt, Pass, Visitor, back, kernels, norm_again, scales_of};
+use super::{AtRows, NormAt, Pass, Rules, SoftmaxRule, Visitor, back, kernels, norm_again, scales_of};
 use crate::config::Config;
 use crate::error::Result;
 use crate::weights::{Linear, NormWeights};
@@ -69,7 +69,8 @@ impl<T: Real> Pass<'_, T> {
         let mut addend = vec![T::ZERO; da.len()];
         project(&z, &w.o, &mut addend);
         let scales = scales_of(cfg, &addend, None);
-        let at = NormAt { x: &addend, w: &post.w, centre: centre(cfg), scales: &scales, frozen: false };
+        let frozen = self.rules.freezes_all();
+        let at = NormAt { x: &addend, w: &post.w, centre: centre(cfg), scales: &scales, frozen };
         if let Some(p) = self.params.as_mut() {
             p.layers[layer].post_attn(&at, &da);
         }
@@ -79,9 +80,18 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Attention of one example; `active` are its rows in `dz`.
-    fn lane(&self, layer: usize, i: usize, active: std::ops::Range<usize>, dz: &[T], slots: &mut Slots<T>) {
+    pub(super) fn lane(
+        &self,
+        layer: usize,
+        i: usize,
+        active: std::ops::Range<usize>,
+        dz: &[T],
+        slots: &mut Slots<T>,
+    ) {
         let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
-        let (dh, zw, kvw) = (cfg.d_head, cfg.n_heads * cfg.d_head, cfg.n_kv_heads * cfg.d_head);
+        let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
+        // keys and values are one for each query head where readers were cut
+        let kvw = kept.k.len() / self.n().max(1);
         let rows = self.acts.offsets[i]..self.acts.offsets[i + 1];
         let n_keys = rows.len();
         let at: Vec<u32> = self.active[active.clone()].iter().map(|&r| self.pos[r]).collect();
@@ -95,19 +105,28 @@ impl<T: Real> Pass<'_, T> {
             k.chunks_exact_mut(kvw).enumerate().for_each(|(p, row)| rope.rotate(row, dh, p, false));
             q.chunks_exact_mut(zw).zip(&at).for_each(|(row, &p)| rope.rotate(row, dh, p as usize, false));
         }
-        let attention = attention_of(cfg, layer);
+        let attention = Attention { kv_heads: kvw / dh.max(1), ..attention_of(cfg, layer) };
         let mut pattern = vec![T::ZERO; at.len() * n_keys];
+        let mut soft = softened(&attention, &self.rules).map(|a| (a, pattern.clone()));
         let mut scratch = Vec::new();
         let mut dq = vec![T::ZERO; at.len() * zw];
         let all = rows.start * zw..rows.end * zw;
         for head in 0..cfg.n_heads {
             attention.pattern(head, &q, &at, &k, n_keys, &mut pattern);
             let dz = &dz[active.start * zw..active.end * zw];
-            let pass = HeadPass { head, q: &q, at: &at, k: &k, v, pattern: &pattern, dz };
+            let jacobian = if let Some((attention, jacobian)) = &mut soft {
+                attention.pattern(head, &q, &at, &k, n_keys, jacobian);
+                jacobian
+            } else {
+                &pattern
+            };
+            let pass = HeadPass { head, q: &q, at: &at, k: &k, v, pattern: &pattern, jacobian, dz };
             let mut out =
                 HeadGradient { dq: &mut dq, dk: &mut slots.k[all.clone()], dv: &mut slots.v[all.clone()] };
             attention.backward(&pass, &mut out, &mut scratch);
         }
+        let dk = &mut slots.k[all.clone()];
+        share(&self.rules, &mut dq, dk, &mut slots.v[all.clone()]);
         if let Some(rope) = self.ctx.rope {
             dq.chunks_exact_mut(zw).zip(&at).for_each(|(row, &p)| rope.rotate(row, dh, p as usize, true));
             let dk = slots.k[all].chunks_exact_mut(zw);
@@ -125,16 +144,17 @@ impl<T: Real> Pass<'_, T> {
         let frozen = self.plan.freeze_norm.then(|| kept.scale1.clone());
         let mut scales = scales_of(cfg, &kept.pre, frozen);
         let normed = norm_again(cfg, w.norm1.as_ref(), &kept.pre, &mut scales);
+        let frozen_all = self.rules.freezes_all();
         let mut params = self.params.as_mut().map(|p| &mut p.layers[layer]);
         if let Some(norm) = &w.q_norm {
             let raw = project_all(cfg, &w.q, &normed);
             let dw = params.as_mut().and_then(|p| p.q_norm.as_mut());
-            head_norm_backward(cfg, norm, &raw, cfg.n_heads, &mut slots.q, dw);
+            head_norm_backward(cfg, norm, &raw, (cfg.n_heads, frozen_all), &mut slots.q, dw);
         }
         if let Some(norm) = &w.k_norm {
             let raw = project_all(cfg, &w.k, &normed);
             let dw = params.as_mut().and_then(|p| p.k_norm.as_mut());
-            head_norm_backward(cfg, norm, &raw, cfg.n_kv_heads, &mut slots.k, dw);
+            head_norm_backward(cfg, norm, &raw, (cfg.n_kv_heads, frozen_all), &mut slots.k, dw);
         }
         slots.normed = Some(normed);
     }
@@ -147,11 +167,11 @@ fn project_all<T: Real>(cfg: &Config, map: &Linear<T>, normed: &[T]) -> Vec<T> {
 }
 
 /// Gradient through the norm of each head's vector; `raw` has `raw_heads` heads a row, `d` one for each query head.
-fn head_norm_backward<T: Real>(
+pub(super) fn head_norm_backward<T: Real>(
     cfg: &Config,
     norm: &NormWeights<T>,
     raw: &[T],
-    raw_heads: usize,
+    (raw_heads, frozen): (usize, bool),
     d: &mut [T],
     mut dw: Option<&mut super::NormGradient<T>>,
 ) {
@@ -163,12 +183,37 @@ fn head_norm_backward<T: Real>(
             let own = h * raw_heads / heads;
             let x = &raw[own * dh..(own + 1) * dh];
             kernels::norm_scales(x, dh, centre(cfg), T::of(cfg.norm_eps), &mut scale);
-            let at = NormAt { x, w: &norm.w, centre: centre(cfg), scales: &scale, frozen: false };
+            let at = NormAt { x, w: &norm.w, centre: centre(cfg), scales: &scale, frozen };
             if let Some(dw) = &mut dw {
                 dw.add(&at, d);
             }
             at.backward_split(d, &mut g, &mut unused);
             d.copy_from_slice(&g);
+        }
+    }
+}
+
+/// The attention whose pattern stands for the true one in the softmax's Jacobian, where that is another.
+fn softened<T: Real>(attention: &Attention<T>, rules: &Rules) -> Option<Attention<T>> {
+    let SoftmaxRule::Temperature(t) = rules.softmax else { return None };
+    let t = T::of(t);
+    Some(Attention { scale: attention.scale / t, softcap: attention.softcap.map(|c| c / t), ..*attention })
+}
+
+/// Gradients of queries, keys and values as the rules share them out.
+fn share<T: Real>(rules: &Rules, dq: &mut [T], dk: &mut [T], dv: &mut [T]) {
+    if rules.softmax == SoftmaxRule::Frozen {
+        dq.fill(T::ZERO);
+        dk.fill(T::ZERO);
+    }
+    if rules.attention_share != 1.0 {
+        let share = T::of(rules.attention_share);
+        for x in dv {
+            *x *= share;
+        }
+        // through both products
+        for x in dq.iter_mut().chain(dk) {
+            *x *= share * share;
         }
     }
 }

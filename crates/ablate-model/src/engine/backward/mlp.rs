@@ -6,7 +6,7 @@ use ablate_tensor::{Into, Real, ops};
 use super::super::compile::Stage;
 use super::super::forward::{activation, centre};
 use super::super::lanes::Lane;
-use super::{AtRows, NormAt, Pass, Visitor, back, norm_again, norm_at, scales_of};
+use super::{ActivationRule, AtRows, NormAt, Pass, Rules, Visitor, back, norm_again, norm_at, scales_of};
 use crate::config::Block;
 use crate::error::Result;
 use crate::weights::MlpWeights;
@@ -30,7 +30,8 @@ impl<T: Real> Pass<'_, T> {
                 ops::add_bias(b, &mut addend);
             }
             let scales = scales_of(cfg, &addend, None);
-            let at = NormAt { x: &addend, w: &post.w, centre: centre(cfg), scales: &scales, frozen: false };
+            let frozen = self.rules.freezes_all();
+            let at = NormAt { x: &addend, w: &post.w, centre: centre(cfg), scales: &scales, frozen };
             if let Some(p) = self.params.as_mut() {
                 p.layers[layer].post_mlp(&at, &dm);
             }
@@ -93,7 +94,7 @@ impl<T: Real> Pass<'_, T> {
         if let Some(map) = &mlp.gate {
             let mut dgate = std::mem::take(&mut self.scratch.gate);
             dgate.resize(n, T::ZERO);
-            ops::activate_gated_backward(act, gate, up, &mut dup, &mut dgate);
+            gated(&self.rules, act, gate, up, &mut dup, &mut dgate);
             back(&dgate, &map.w, &mut dh, Into::Replace);
             back(&dup, &mlp.up.w, &mut dh, Into::Add);
             if let (Some(p), Some(h)) = (self.params.as_mut(), normed) {
@@ -101,7 +102,10 @@ impl<T: Real> Pass<'_, T> {
             }
             self.scratch.gate = dgate;
         } else {
-            ops::activate_backward(act, up, &mut dup);
+            match self.rules.activation {
+                ActivationRule::Slope => ops::activate_backward(act, up, &mut dup),
+                ActivationRule::Ratio => ops::activate_ratio_backward(act, up, &mut dup),
+            }
             back(&dup, &mlp.up.w, &mut dh, Into::Replace);
             if let (Some(p), Some(h)) = (self.params.as_mut(), normed) {
                 p.layers[layer].mlp_in(h, &dup, None);
@@ -109,5 +113,17 @@ impl<T: Real> Pass<'_, T> {
         }
         self.scratch.up = dup;
         dh
+    }
+}
+
+/// Gradients of the two factors of a gated MLP, from that of the product in `dup`.
+fn gated<T: Real>(rules: &Rules, act: ops::Act, gate: &[T], up: &[T], dup: &mut [T], dgate: &mut [T]) {
+    match rules.activation {
+        ActivationRule::Slope => ops::activate_gated_backward(act, gate, up, dup, dgate),
+        ActivationRule::Ratio => ops::activate_gated_ratio_backward(act, gate, up, dup, dgate),
+    }
+    if rules.gate_share != 1.0 {
+        let share = T::of(rules.gate_share);
+        dup.iter_mut().chain(dgate).for_each(|x| *x *= share);
     }
 }

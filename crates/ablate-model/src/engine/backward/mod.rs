@@ -14,19 +14,23 @@
 //! their own readers.
 
 mod attention;
+mod cuts;
 mod mlp;
 mod params;
 mod readers;
 mod readout;
+mod rules;
 
 use std::ops::Range;
 
 use ablate_graph::{Kv, Node, Site};
 use ablate_tensor::{Matrix, NormAt, Real, backward as kernels, ops};
 
+pub use cuts::CutGradients;
 pub use params::{Gradients, LayerGradients, LinearGradient, MlpGradients, NormGradient};
 pub use readers::Readers;
 pub use readout::Slope;
+pub use rules::{ActivationRule, NormRule, Rules, SoftmaxRule};
 
 use super::acts::{Acts, Keep};
 use super::compile::{At, Compiled, Stage};
@@ -95,6 +99,8 @@ struct Pass<'a, T> {
     ctx: &'a Context<'a, T>,
     plan: &'a Compiled,
     acts: &'a Acts<T>,
+    rules: Rules,
+    /// Whether the scales of norms before attention and MLP, and of the final one, are constants.
     frozen: bool,
     /// Position of each row.
     pos: Vec<u32>,
@@ -165,13 +171,16 @@ impl<T: Real> Engine<'_, T> {
 
     /// The backward pass of a block that was run under `plan` and kept [`KEEP`]: hands gradients of the summed metric to
     /// `visitor`, adds parameter gradients to `params`, and returns the metric at every read. Examples do not meet, so
-    /// each row's gradient is that of its own example.
+    /// each row's gradient is that of its own example. `rules` may put others in the place of local derivatives.
+    ///
+    /// # Errors
+    /// A plan that replaces anything but nodes; a metric that is not finite.
     pub fn backward(
         &self,
         plan: &Compiled,
         acts: &Acts<T>,
         slope: &dyn Slope<T>,
-        freeze_norm: bool,
+        rules: &Rules,
         visitor: &mut dyn Visitor<T>,
         params: Option<&mut Gradients<T>>,
     ) -> Result<Vec<f64>> {
@@ -183,11 +192,12 @@ impl<T: Real> Engine<'_, T> {
         let lanes = self.fresh_lanes();
         let pos = lanes.iter().flat_map(|l| 0..l.end as u32).collect::<Vec<_>>();
         let dx = vec![T::ZERO; pos.len() * self.config().d_model];
-        let frozen = freeze_norm || plan.freeze_norm;
+        let frozen = rules.norm != NormRule::True || plan.freeze_norm;
         let mut pass = Pass {
             ctx: &ctx,
             plan,
             acts,
+            rules: *rules,
             frozen,
             pos,
             active: Vec::new(),
@@ -321,10 +331,16 @@ fn back<T: Real>(dout: &[T], w: &Matrix<T>, out: &mut [T], into: ablate_tensor::
 }
 
 /// The Jacobian of a post-norm times changes of the addend: what a change `dir` of an addend before the norm
-/// does to the stream. `addend` is the whole addend before the norm.
-pub fn post_norm_tangent<T: Real>(cfg: &Config, w: &NormWeights<T>, addend: &[T], dir: &mut [T]) {
+/// does to the stream. `addend` is the whole addend before the norm; `frozen` makes its scale a constant.
+pub fn post_norm_tangent<T: Real>(
+    cfg: &Config,
+    w: &NormWeights<T>,
+    addend: &[T],
+    frozen: bool,
+    dir: &mut [T],
+) {
     let scales = scales_of(cfg, addend, None);
-    let at = NormAt { x: addend, w: &w.w, centre: centre(cfg), scales: &scales, frozen: false };
+    let at = NormAt { x: addend, w: &w.w, centre: centre(cfg), scales: &scales, frozen };
     at.tangent(dir);
 }
 

@@ -196,6 +196,16 @@ impl<T: Real> Chunk<'_, T> {
         Ok(())
     }
 
+    /// The norm of the whole attention addend, where there is one.
+    fn post_attention(&mut self, layer: usize, rows: usize, w: &LayerWeights<T>) {
+        let cfg = self.ctx.cfg;
+        let Some(post) = &w.post_attn else { return };
+        let whole = self.b.mid[..rows * cfg.d_model].to_vec();
+        self.keep_addend(layer, false, &whole);
+        let out = &mut self.b.mid[..rows * cfg.d_model];
+        ops::norm(&whole, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), out, None);
+    }
+
     /// Head outputs → attention addend → the stream after attention, in `mid`.
     pub(super) fn attention_out(&mut self, layer: usize, n: usize, w: &LayerWeights<T>) -> Result<()> {
         let cfg = self.ctx.cfg;
@@ -227,14 +237,7 @@ impl<T: Real> Chunk<'_, T> {
         }
         let out = &mut self.b.mid[..rows * d];
         project(&self.b.z[..rows * zw], &w.o, out);
-        if let Some(post) = &w.post_attn {
-            let whole = out.to_vec();
-            self.keep_addend(layer, false, &whole);
-            let out = &mut self.b.mid[..rows * d];
-            let mut normed = vec![T::ZERO; rows * d];
-            ops::norm(out, &post.w, post.b.as_deref(), centre(cfg), T::of(cfg.norm_eps), &mut normed, None);
-            out.copy_from_slice(&normed);
-        }
+        self.post_attention(layer, rows, w);
         self.edit_rows(
             layer,
             Stage::Mid,

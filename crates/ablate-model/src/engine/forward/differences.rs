@@ -11,6 +11,23 @@ use super::Context;
 use crate::engine::lanes::{Lane, RowMap};
 use crate::error::{Error, Result};
 
+/// Senders whose differences are summed: with `taken`, subtracted; weights are empty where they are all 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'a> {
+    pub(super) senders: &'a [NodeId],
+    pub(super) taken: bool,
+    pub(super) weights: &'a [f64],
+}
+
+impl List<'_> {
+    /// Each sender's factor.
+    fn factors<T: Real>(&self) -> impl Iterator<Item = (NodeId, T)> {
+        let sign = if self.taken { -T::ONE } else { T::ONE };
+        let weight = move |k: usize| self.weights.get(k).map_or(sign, |w| sign * T::of(*w));
+        self.senders.iter().enumerate().map(move |(k, id)| (*id, weight(k)))
+    }
+}
+
 /// Differences of one source, for the lanes of a chunk.
 #[derive(Debug)]
 pub(super) struct Differences<T> {
@@ -65,10 +82,8 @@ impl<T: Real> Differences<T> {
         &mut self,
         ctx: &Context<'_, T>,
         node: Node,
-        all: &[Lane],
-        lanes: Range<usize>,
-        full: &RowMap,
-        now: &RowMap,
+        (all, lanes): (&[Lane], Range<usize>),
+        (full, now): (&RowMap, &RowMap),
         live: impl Fn(usize, usize) -> Result<&'l [T]>,
     ) -> Result<()>
     where
@@ -133,27 +148,28 @@ impl<T: Real> Differences<T> {
 
     /// Adds to `out` (`[lists, n·d]`, contiguous) the sum of each list's differences at rows `row..row + n`, or takes
     /// it away.
-    pub(super) fn sum(&self, lists: &[(&[NodeId], bool)], row: usize, n: usize, d: usize, out: &mut [T]) {
+    pub(super) fn sum(&self, lists: &[List<'_>], row: usize, n: usize, d: usize, out: &mut [T]) {
         let places = self.lanes.len();
-        let total: usize = lists.iter().map(|(l, _)| l.len()).sum();
+        let total: usize = lists.iter().map(|l| l.senders.len()).sum();
         let stride = self.rows * d;
         if places == 0 || total == 0 {
             return;
         }
         if total * 6 < lists.len() * places {
-            for ((list, taken), out) in lists.iter().zip(out.chunks_exact_mut(n * d)) {
-                let sign = if *taken { -T::ONE } else { T::ONE };
-                for place in list.iter().filter_map(|id| self.place[id.index()]) {
-                    ops::axpy(sign, &self.values[place * stride + row * d..][..n * d], out);
+            for (list, out) in lists.iter().zip(out.chunks_exact_mut(n * d)) {
+                for (id, factor) in list.factors() {
+                    let Some(place) = self.place[id.index()] else { continue };
+                    ops::axpy(factor, &self.values[place * stride + row * d..][..n * d], out);
                 }
             }
             return;
         }
         let mut mask = vec![T::ZERO; lists.len() * places];
-        for ((list, taken), mask) in lists.iter().zip(mask.chunks_exact_mut(places)) {
-            let sign = if *taken { -T::ONE } else { T::ONE };
-            for place in list.iter().filter_map(|id| self.place[id.index()]) {
-                mask[place] = sign;
+        for (list, mask) in lists.iter().zip(mask.chunks_exact_mut(places)) {
+            for (id, factor) in list.factors() {
+                if let Some(place) = self.place[id.index()] {
+                    mask[place] = factor;
+                }
             }
         }
         let values = View::rows(&self.values[row * d..], places, n * d, stride);

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use ablate_graph::{Node, NodeId, Reader, Site, Slot, Source};
+use ablate_graph::{Node, Reader, Site, Slot, Source};
 use ablate_tensor::{Into, Real, View, ops, product};
 
-use super::differences::{Differences, segments};
+use super::differences::{Differences, List, segments};
 use super::{Buffers, Chunk, Context, centre, head_norm};
 use crate::config::Block;
 use crate::engine::backward::addends;
@@ -17,13 +17,16 @@ use crate::engine::lanes::{JoinAt, RowMap};
 use crate::error::{Error, Result};
 use crate::weights::{LayerWeights, Linear, NormWeights};
 
+/// Cuts of a plan: which of the differences, and what readers see, by stage.
+type PlanCuts = Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>;
+
 /// The cuts of a chunk.
 #[derive(Debug)]
 pub(super) struct Mixed<T> {
     /// All positions of every lane.
     full: RowMap,
-    /// For each lane: which of the differences, and what readers see, by stage.
-    lanes: Vec<Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>>,
+    /// For each lane.
+    lanes: Vec<PlanCuts>,
     differences: Vec<Differences<T>>,
     /// Keys and values of cut readers of the current layer.
     pub(super) slots: Vec<SlotRows<T>>,
@@ -67,7 +70,7 @@ impl<T: Real> Mixed<T> {
         let stages = (first..cfg.n_layers).flat_map(|l| [(l, Stage::Attn), (l, Stage::Mlp)]);
         let stages: Vec<At> = stages.chain([(cfg.n_layers, Stage::Pre)]).collect();
         let mut differences: Vec<Differences<T>> = Vec::new();
-        let mut by_plan: HashMap<usize, Vec<(usize, BTreeMap<At, Vec<ReaderCut>>)>> = HashMap::new();
+        let mut by_plan: HashMap<usize, PlanCuts> = HashMap::new();
         let mut lanes = Vec::with_capacity(chunk.len());
         for (i, lane) in chunk.iter().enumerate() {
             let Some(plan) = ctx.plans.get(lane.plan) else {
@@ -117,17 +120,18 @@ impl<T: Real> Mixed<T> {
         sums: &mut BTreeMap<(usize, bool), Vec<T>>,
     ) {
         let differences = &self.differences[which];
-        for &id in &cut.senders {
+        for (k, &id) in cut.senders.iter().enumerate() {
             let Some(difference) = differences.row(id, row, value.len()) else { continue };
+            let weight = cut.weights.get(k).map_or(T::ONE, |w| T::of(*w));
             let key = match differences.graph.node(id) {
                 Node::Head { layer, .. } => (layer, false),
                 Node::Mlp { layer } => (layer, true),
                 _ => {
-                    ops::add(difference, value);
+                    ops::axpy(weight, difference, value);
                     continue;
                 }
             };
-            ops::add(difference, sums.entry(key).or_insert_with(|| vec![T::ZERO; value.len()]));
+            ops::axpy(weight, difference, sums.entry(key).or_insert_with(|| vec![T::ZERO; value.len()]));
         }
     }
 
@@ -189,7 +193,7 @@ impl<T: Real> Chunk<'_, T> {
             for d in &mut mixed.differences {
                 let graph = d.graph;
                 for node in graph.senders().filter(|&n| before(n, layer, at)) {
-                    d.fill(ctx, node, self.lanes, lanes.clone(), &full, map, |i, r| {
+                    d.fill(ctx, node, (self.lanes, lanes.clone()), (&full, map), |i, r| {
                         let (acts, local) = ctx.base_of(self.lanes[i].example);
                         let row = acts.row(local, map.pos[r] as usize);
                         let value = acts.value(ctx.cfg, Site::Node(node), row);
@@ -238,7 +242,7 @@ impl<T: Real> Chunk<'_, T> {
         for d in &mut mixed.differences {
             for &node in nodes {
                 let (column, len, width) = place(node);
-                d.fill(self.ctx, node, self.lanes, 0..n, &full, &self.map, |_, r| {
+                d.fill(self.ctx, node, (self.lanes, 0..n), (&full, &self.map), |_, r| {
                     Ok(&buffer(&self.b)[r * width + column..r * width + column + len])
                 })?;
             }
@@ -319,7 +323,10 @@ impl<T: Real> Chunk<'_, T> {
             }
         }
         let original = cut.positions.as_ref().map(|_| values.to_vec());
-        let lists: Vec<(&[NodeId], bool)> = readers.iter().map(|r| (&r.senders[..], r.kept)).collect();
+        let lists: Vec<List<'_>> = readers
+            .iter()
+            .map(|r| List { senders: &r.senders, taken: r.kept, weights: &r.weights })
+            .collect();
         for (piece, row) in segments(&self.map, i, mixed.full.starts[i], lane.start) {
             if piece.len() == rows.len() {
                 differences.sum(&lists, row, piece.len(), d, values);

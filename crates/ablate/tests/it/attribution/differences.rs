@@ -2,14 +2,14 @@
 
 use ablate::graph::{Node, Plan, Site, Source};
 use ablate::model::engine::backward::{Blind, KEEP};
-use ablate::model::engine::{Engine, Gradients, Judge, Slope, Sources};
+use ablate::model::engine::{Engine, Gradients, Judge, Rules, Slope, Sources};
 use ablate::model::{Batch, Weights};
 
 use super::random::{Kind, Numbers, batch, kinds, plain, weights};
 
 /// A curved function of all logits, or of some.
-struct Curved {
-    tokens: Option<Vec<u32>>,
+pub(super) struct Curved {
+    pub(super) tokens: Option<Vec<u32>>,
 }
 
 impl Judge<f64> for Curved {
@@ -50,7 +50,7 @@ fn run(
     let plan = engine.compile(plan).unwrap();
     let acts = engine.block(&plan, &Sources::new(), KEEP, false, None).unwrap();
     let values = match gradients {
-        Some(g) => engine.backward(&plan, &acts, judge, false, &mut Blind, Some(g)).unwrap(),
+        Some(g) => engine.backward(&plan, &acts, judge, &Rules::default(), &mut Blind, Some(g)).unwrap(),
         None => engine.judge_block(&plan, &acts, judge).unwrap(),
     };
     values.iter().sum()
@@ -98,7 +98,7 @@ fn parameters_of_every_kind() {
     }
 }
 
-fn nudged(kind: &Kind, seed: u64, part: usize, at: usize, step: f64) -> Weights<f64> {
+pub(super) fn nudged(kind: &Kind, seed: u64, part: usize, at: usize, step: f64) -> Weights<f64> {
     let mut numbers = Numbers(seed);
     let mut index = 0;
     weights(kind, &mut |n, scale, centre| {

@@ -3,4 +3,7 @@
 mod differences;
 mod golden;
 mod identities;
+mod masks;
+mod methods;
 mod random;
+mod surrogate;
