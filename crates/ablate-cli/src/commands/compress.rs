@@ -339,6 +339,7 @@ fn notes(lab: &Lab, made: &Compressed, saved: &Saved, stored: Stored) -> Vec<Str
                 .into(),
         );
     }
+    notes.extend(bottleneck(lab, made));
     if save::stored_bytes(&lab.model).is_some_and(|before| before < saved.bytes) {
         let smaller = if stored.bytes() > 2 { "; --store bf16 is smaller" } else { "" };
         notes.push(format!(
@@ -350,6 +351,23 @@ fn notes(lab: &Lab, made: &Compressed, saved: &Saved, stored: Stored) -> Vec<Str
         notes.push("heads have new numbers: the table shows which old head stands where".into());
     }
     notes
+}
+
+/// Why heads that could leave the file are still in it, if some are.
+fn bottleneck(lab: &Lab, made: &Compressed) -> Option<String> {
+    let zeroed: usize = made.layers.iter().map(|l| l.zeroed).sum();
+    let uniform = save::abilities(lab.model.config()).is_ok_and(|a| a.heads == save::Heads::Uniform);
+    if zeroed == 0 || !uniform {
+        return None;
+    }
+    let kept: Vec<usize> = made.layers.iter().map(|l| l.heads.iter().flatten().count()).collect();
+    let most = kept.iter().copied().max()?;
+    let layers: Vec<String> = (0..kept.len()).filter(|&l| kept[l] == most).map(|l| l.to_string()).collect();
+    Some(format!(
+        "this format has one number of heads for all layers, so those that keep most ({most} heads: layer {}) decide \
+         for all",
+        layers.join(", ")
+    ))
 }
 
 fn warn(app: &App<'_>, report: &CompressReport) {

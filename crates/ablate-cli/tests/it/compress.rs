@@ -1,10 +1,11 @@
 //! `ablate compress`: what is written loads again as the ablated model; bad input is refused.
+#![allow(clippy::print_stderr)] // a skipped test must be seen
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{ablate, fails, folder, induction, read, tiny};
+use crate::support::{PROGRAM, ablate, fails, folder, induction, read, root, tiny};
 
 fn circuit(folder: &Path, members: &[&str]) {
     let level = if members.iter().any(|m| m.contains("->")) { "edge" } else { "node" };
@@ -230,4 +231,71 @@ fn data_without_corrupt_prompts() {
     let result: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(result["text"].is_null());
     assert!(result["warnings"].to_string().contains("no other text"));
+}
+
+/// Whether transformers loads the folder as `ablate` does; `None` when it is not there.
+fn loads_in_transformers(folder: &Path, prompts: &[&str]) -> Option<()> {
+    let python = std::env::var("ABLATE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let script = root().join("scripts/check-compressed.py");
+    let out = std::process::Command::new(&python).arg(script).arg(PROGRAM).arg(folder).args(prompts).output();
+    let skipped = |why: &str| {
+        eprintln!(
+            "SKIPPED: compressed models were not checked against transformers: {python}: {}",
+            why.trim()
+        );
+    };
+    match out {
+        Err(e) => skipped(&e.to_string()),
+        Ok(out) if out.status.code() == Some(77) => skipped(&String::from_utf8_lossy(&out.stderr)),
+        Ok(out) => {
+            let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            assert!(out.status.success(), "{}: {said}{why}", folder.display());
+            eprintln!("{}", said.trim());
+            return Some(());
+        }
+    }
+    None
+}
+
+#[test]
+fn real_compressed_models_load_in_transformers() {
+    if std::env::var_os("ABLATE_REAL").is_none() {
+        eprintln!("SKIPPED: compressed models in transformers; scripts/real-suite.sh runs this");
+        return;
+    }
+    let tokens = ["--tokens", "17,60,72,57,84,20,46", "--tokens", "1,2,3,9,5,6,7,8,55,33,21"];
+    let some: &[&str] = &["a0.h2", "a0.h3", "a1.h0", "a2.h1", "m0"];
+    for arch in [
+        "gpt2", "gpt_neo", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2",
+        "phi",
+    ] {
+        for (members, flags) in [
+            (some, &[][..]),
+            (&["a1.h0", "a1.h3"], &["--nodes", "all"]),
+            (&["a1.h0", "m1"], &["--ablation", "zero", "--keep-shape"]),
+        ] {
+            let place = folder();
+            compress(place.path(), arch, members, flags);
+            if loads_in_transformers(&place.path().join("small"), &tokens).is_none() {
+                return;
+            }
+        }
+    }
+    let model = root().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !model.exists() {
+        eprintln!("SKIPPED: the real model is not here; run scripts/fetch-smollm2.sh");
+        return;
+    }
+    let place = folder();
+    let members: Vec<String> = (0..30).flat_map(|l| (0..6).map(move |h| format!("a{l}.h{h}"))).collect();
+    circuit(place.path(), &members.iter().map(String::as_str).collect::<Vec<_>>());
+    let task = ["-n", "8", "-o", "ioi.jsonl"];
+    ablate(place.path()).args(["task", "ioi", "--model"]).arg(&model).args(task).assert().success();
+    let rest = ["circuit.json", "ioi.jsonl", "-o", "small", "--json", "small.json"];
+    ablate(place.path()).arg("compress").arg(&model).args(rest).assert().success();
+    let result = read(&place.path().join("small.json"));
+    assert!(result["largest_logit_gap"].as_f64().unwrap() < 1e-3, "{}", result["largest_logit_gap"]);
+    assert_eq!(result["heads"]["removed"], 90);
+    let prompts = ["The capital of France is", "When Mary and John went to the store, John gave a drink to"];
+    loads_in_transformers(&place.path().join("small"), &prompts);
 }
