@@ -55,7 +55,7 @@ pub(crate) struct DiscoverArgs {
     /// node or edge
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "edge", hide_possible_values = true)]
     level: LevelArg,
-    /// Only these edges: pairs such as a*->logits,m0->a3.*<q>
+    /// Only these edges: pairs such as `a*->logits,m0->a3.*<q>`
     #[arg(long, value_name = "SET")]
     edges: Option<String>,
     #[command(flatten)]

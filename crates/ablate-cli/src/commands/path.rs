@@ -48,7 +48,7 @@ pub(crate) struct PathArgs {
     /// Whose outputs are replaced, one at a time: heads, mlps, all, or names and globs
     #[arg(long, value_name = "SET", default_value = "heads")]
     senders: String,
-    /// Where the change arrives: logits, or readers such as a9.*<q>,m10. Hops of a longer path follow one another with /
+    /// Where the change arrives: logits, or readers such as `a9.*<q>,m10`. Hops of a longer path follow one another with /
     #[arg(long, value_name = "SET[/SET…]", default_value = "logits")]
     receivers: String,
     /// none (heads and MLPs between are held) or mlp (MLPs are computed anew)
