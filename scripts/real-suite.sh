@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ABLATE_REAL=1
-cargo test --release -p ablate --test it real_ -- --nocapture --test-threads 1
-cargo test --release -p ablate-cli --test it real_ -- --nocapture --test-threads 1
+# both in one build
+cargo test --release -p ablate -p ablate-cli --test it real_ -- --nocapture --test-threads 1

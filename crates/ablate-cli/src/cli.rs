@@ -5,7 +5,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
+    case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
     prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
     verify::VerifyArgs,
@@ -96,4 +96,5 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Compare(CompareArgs),
     Compress(CompressArgs),
+    Case(CaseArgs),
 }

@@ -33,6 +33,15 @@ pub struct Row {
     pub positions: Vec<(String, usize)>,
     /// Named positions of the corrupt text; empty = as `positions`.
     pub corrupt_positions: Vec<(String, usize)>,
+    /// Positions whose outputs are measured, ascending; empty = the last one. A metric is the mean over them.
+    pub reads: Vec<u32>,
+}
+
+impl Row {
+    /// The positions whose outputs are measured.
+    pub fn read_positions(&self) -> Vec<u32> {
+        if self.reads.is_empty() { vec![self.clean.len() as u32 - 1] } else { self.reads.clone() }
+    }
 }
 
 /// Checked rows.
@@ -123,6 +132,12 @@ fn check_row(i: usize, row: &Row, n_groups: usize, d_vocab: usize, n_ctx: usize)
     let named = row.positions.iter().chain(&row.corrupt_positions);
     if let Some((name, p)) = named.into_iter().find(|(_, p)| *p >= len) {
         return Err(Error::row(i, format!("position {name} = {p}, but the row has {len} tokens")));
+    }
+    if let Some(p) = row.reads.iter().find(|p| **p as usize >= len) {
+        return Err(Error::row(i, format!("output {p} is to be read, but the row has {len} tokens")));
+    }
+    if !row.reads.is_sorted_by(|a, b| a < b) {
+        return Err(Error::row(i, "the positions to be read are not ascending, or one stands twice"));
     }
     Ok(())
 }

@@ -3,17 +3,21 @@
 
 pub mod attention;
 pub mod attention_backward;
+mod attention_short;
 pub mod backward;
 pub mod gemm;
 pub mod matrix;
 pub mod ops;
+mod principal;
 pub mod real;
 pub mod simd;
 
 pub use attention::{Attention, RopeTable};
 pub use attention_backward::{HeadGradient, HeadPass};
+pub use attention_short::{Short, ShortGradient};
 pub use backward::NormAt;
 pub use gemm::{Into, View, linear, product};
 pub use matrix::{Matrix, Storage};
 pub use ops::{Act, Centre};
+pub use principal::{Principal, principal_components};
 pub use real::Real;

@@ -313,15 +313,38 @@ fn each<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
     }
 }
 
+/// Runs `$body` with `$act` as a constant in each arm, so that its loops have no choice inside.
+macro_rules! with_act {
+    ($act:expr, $name:ident => $body:expr) => {
+        match $act {
+            Act::GeluErf => {
+                const $name: Act = Act::GeluErf;
+                $body
+            }
+            Act::GeluTanh => {
+                const $name: Act = Act::GeluTanh;
+                $body
+            }
+            Act::Silu => {
+                const $name: Act = Act::Silu;
+                $body
+            }
+            Act::Relu => {
+                const $name: Act = Act::Relu;
+                $body
+            }
+        }
+    };
+}
+
 /// `x = act(x)`.
 pub fn activate<T: Real>(act: Act, x: &mut [T]) {
     simd(
         #[inline(always)]
-        || match act {
-            Act::GeluErf => each(x, |x| act_value(Act::GeluErf, x)),
-            Act::GeluTanh => each(x, |x| act_value(Act::GeluTanh, x)),
-            Act::Silu => each(x, |x| act_value(Act::Silu, x)),
-            Act::Relu => each(x, |x| act_value(Act::Relu, x)),
+        || {
+            with_act!(act, ACT => for x in x.iter_mut() {
+                *x = act_value(ACT, *x);
+            });
         },
     );
 }
@@ -343,9 +366,11 @@ pub fn activate_backward<T: Real>(act: Act, x: &[T], dout: &mut [T]) {
     simd(
         #[inline(always)]
         || {
-            for (d, x) in dout.iter_mut().zip(x) {
-                *d *= act_slope(act, *x);
-            }
+            let n = dout.len().min(x.len());
+            let (dout, x) = (&mut dout[..n], &x[..n]);
+            with_act!(act, ACT => for i in 0..n {
+                dout[i] *= act_slope(ACT, x[i]);
+            });
         },
     );
 }

@@ -12,7 +12,15 @@ use crate::error::{Error, Result};
 /// # Errors
 /// A path that cannot be written; what was there before stays as it was.
 pub fn write_atomic(path: &Path, text: &str) -> Result<()> {
-    let written = if is_special(path) { fs::write(path, text) } else { beside_then_renamed(path, text) };
+    write_atomic_bytes(path, text.as_bytes())
+}
+
+/// As [`write_atomic`], of bytes.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = if is_special(path) { fs::write(path, bytes) } else { beside_then_renamed(path, bytes) };
     written.map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
 
@@ -44,11 +52,11 @@ fn partial(path: &Path) -> PathBuf {
     PathBuf::from(beside)
 }
 
-fn beside_then_renamed(path: &Path, text: &str) -> std::io::Result<()> {
+fn beside_then_renamed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = partial(path);
     let written = (|| {
         let mut file = File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)
     })();

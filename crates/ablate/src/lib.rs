@@ -1,6 +1,8 @@
 //! Find, test and hand over circuits in transformer language models.
 
 pub mod ablation;
+mod adam;
+pub mod case;
 pub mod compress;
 pub mod curve;
 pub mod dataset;

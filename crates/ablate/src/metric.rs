@@ -1,4 +1,5 @@
-//! Metrics: one number for each example, higher = more of the behaviour, always on the clean example's labels.
+//! Metrics: one number for each example, higher = more of the behaviour, always on the clean example's labels. Of an
+//! example with several read positions it is the mean over them.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use ablate_tensor::{Real, ops};
 
 use crate::error::{Error, Result};
 
-/// What is measured at the last real token.
+/// What is measured at the positions that are read: the last real token unless the row says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Metric {
@@ -21,13 +22,16 @@ pub enum Metric {
     LogProb,
     /// `-KL(P_clean ‖ P_run)` over the full vocabulary, in nats.
     Kl,
+    /// `-mean (y_run - y_clean)²` over the outputs: for models whose outputs are numbers, not logits of tokens.
+    Mse,
     /// 1 when the most likely token is an answer, else 0.
     Accuracy,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 5] = [Self::LogitDiff, Self::ProbDiff, Self::LogProb, Self::Kl, Self::Accuracy];
+    pub const ALL: [Self; 6] =
+        [Self::LogitDiff, Self::ProbDiff, Self::LogProb, Self::Kl, Self::Mse, Self::Accuracy];
 
     /// The name users write.
     pub fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Metric {
             Self::ProbDiff => "prob-diff",
             Self::LogProb => "logprob",
             Self::Kl => "kl",
+            Self::Mse => "mse",
             Self::Accuracy => "accuracy",
         }
     }
@@ -54,14 +59,30 @@ impl Metric {
         self != Self::Accuracy
     }
 
+    /// Whether a run is compared with the clean run, instead of with labels.
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Kl | Self::Mse)
+    }
+
     /// Checks that every row has the labels that this metric reads.
     ///
     /// # Errors
     /// The first row without them.
     pub fn check(self, batch: &Batch) -> Result<()> {
         for (i, row) in batch.rows().iter().enumerate() {
+            if row.reads.len() > 1 && !self.compares() {
+                return Err(Error::Row {
+                    row: i,
+                    message: format!(
+                        "{} outputs are read, but the metric {} has labels for one",
+                        row.reads.len(),
+                        self.name()
+                    ),
+                    hint: Some("choose --metric kl, or mse where outputs are numbers".into()),
+                });
+            }
             let missing = match self {
-                Self::Kl => None,
+                Self::Kl | Self::Mse => None,
                 _ if row.answers.is_empty() => Some("answers"),
                 Self::LogitDiff if row.wrong_answers.is_empty() => Some("wrong_answers"),
                 _ => None,
@@ -71,7 +92,7 @@ impl Metric {
                     row: i,
                     message: format!("the metric {} needs `{field}`", self.name()),
                     hint: Some(
-                        "choose another --metric (kl needs no labels) or add the field to the data".into(),
+                        "choose another --metric (kl and mse need no labels) or add the field to the data".into(),
                     ),
                 });
             }
@@ -86,19 +107,31 @@ impl fmt::Display for Metric {
     }
 }
 
-/// The clean run's distribution of each example, as [`Metric::Kl`] needs it.
+/// The clean run's outputs, as metrics that compare with it need them.
 #[derive(Clone, Debug)]
 pub(crate) struct Reference<T> {
-    /// `P_clean`, `[examples, d_vocab_out]`.
-    pub(crate) probs: Vec<T>,
-    /// `Σ p·log p` of each example.
-    pub(crate) entropy_term: Vec<f64>,
+    /// For [`Metric::Kl`] `P_clean`, for [`Metric::Mse`] the outputs themselves, `[reads, d_vocab_out]`.
+    outputs: Vec<T>,
+    /// `Σ p·log p` of each read, for [`Metric::Kl`].
+    entropy_term: Vec<f64>,
+    /// First read of each example.
+    starts: Vec<usize>,
 }
 
 impl<T: Real> Reference<T> {
-    /// From all logits of the clean run, `[examples, d_vocab_out]`.
-    pub(crate) fn from_logits(logits: &[f64], d_vocab_out: usize) -> Self {
-        let mut probs = Vec::with_capacity(logits.len());
+    /// From all logits of the clean run, `[reads, d_vocab_out]`, the reads of `batch` one after the other.
+    pub(crate) fn new(metric: Metric, batch: &Batch, logits: &[f64], d_vocab_out: usize) -> Self {
+        let mut starts = Vec::with_capacity(batch.len());
+        let mut reads = 0;
+        for row in batch.rows() {
+            starts.push(reads);
+            reads += row.read_positions().len();
+        }
+        if metric != Metric::Kl {
+            let outputs = logits.iter().map(|&x| T::of(x)).collect();
+            return Self { outputs, entropy_term: Vec::new(), starts };
+        }
+        let mut outputs = Vec::with_capacity(logits.len());
         let mut entropy_term = Vec::new();
         for row in logits.chunks_exact(d_vocab_out) {
             let lse = ops::log_sum_exp(row);
@@ -106,11 +139,17 @@ impl<T: Real> Reference<T> {
             for &x in row {
                 let p = (x - lse).exp();
                 sum += p * (x - lse);
-                probs.push(T::of(p));
+                outputs.push(T::of(p));
             }
             entropy_term.push(sum);
         }
-        Self { probs, entropy_term }
+        Self { outputs, entropy_term, starts }
+    }
+
+    /// The clean run's `width` numbers at a read, and its entropy term.
+    fn at(&self, example: usize, read: usize, width: usize) -> (&[T], f64) {
+        let i = self.starts[example] + read;
+        (&self.outputs[i * width..(i + 1) * width], self.entropy_term.get(i).copied().unwrap_or(0.0))
     }
 }
 
@@ -126,7 +165,7 @@ pub(crate) struct MetricJudge<T> {
 }
 
 impl<T: Real> MetricJudge<T> {
-    /// A judge for the rows of `batch`; `reference` is needed for [`Metric::Kl`].
+    /// A judge for the rows of `batch`; `reference` is needed for metrics that compare.
     pub(crate) fn new(metric: Metric, batch: &Batch, reference: Option<Reference<T>>) -> Self {
         let rows = batch.rows();
         let tokens =
@@ -154,7 +193,11 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
         (self.metric == Metric::LogitDiff).then(|| &self.tokens[example][..])
     }
 
-    fn judge(&self, example: usize, _read: usize, logits: &[T], out: &mut [f64]) {
+    fn pools(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, example: usize, read: usize, logits: &[T], out: &mut [f64]) {
         let prob =
             |ids: &[u32], lse: f64| ids.iter().map(|&t| (logits[t as usize].f64() - lse).exp()).sum::<f64>();
         out[0] = match self.metric {
@@ -172,16 +215,19 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
                     self.answers(example).iter().map(|&t| logits[t as usize].f64()).collect();
                 ops::log_sum_exp(&picked) - lse
             }
-            Metric::Kl => match &self.reference {
+            Metric::Kl | Metric::Mse => match &self.reference {
                 Some(reference) => {
-                    let v = logits.len();
-                    let p = &reference.probs[example * v..(example + 1) * v];
+                    let (clean, entropy_term) = reference.at(example, read, logits.len());
+                    if self.metric == Metric::Mse {
+                        out[0] = -mean_square(logits, clean);
+                        return;
+                    }
                     // Σ p (log p - x + lse); p sums to 1 up to rounding, so the sum of p multiplies lse
                     let lse = ops::log_sum_exp(logits);
-                    let cross = mixed_dot(p, logits, lse);
-                    -(reference.entropy_term[example] - cross)
+                    let cross = mixed_dot(clean, logits, lse);
+                    -(entropy_term - cross)
                 }
-                None => f64::NAN, // refused before any run: see Metric::Kl in the runner
+                None => f64::NAN, // refused before any run: such a metric always gets its reference
             },
             Metric::Accuracy => {
                 let best = (0..logits.len()).fold(0, |b, i| if logits[i] > logits[b] { i } else { b });
@@ -192,11 +238,21 @@ impl<T: Real> Judge<T> for MetricJudge<T> {
 }
 
 impl<T: Real> Slope<T> for MetricJudge<T> {
-    fn slope(&self, example: usize, _read: usize, logits: &[T], out: &mut [T]) {
+    fn slope(&self, example: usize, read: usize, logits: &[T], out: &mut [T]) {
         if self.metric == Metric::LogitDiff {
             let (right, wrong) = out.split_at_mut(self.n_answers[example]);
             right.fill(T::of(1.0 / right.len() as f64));
             wrong.fill(T::of(-1.0 / wrong.len() as f64));
+            return;
+        }
+        if self.metric == Metric::Mse {
+            if let Some(reference) = &self.reference {
+                let factor = T::of(-2.0 / logits.len() as f64);
+                let (clean, _) = reference.at(example, read, logits.len());
+                for ((o, x), c) in out.iter_mut().zip(logits).zip(clean) {
+                    *o = factor * (*x - *c);
+                }
+            }
             return;
         }
         let lse = T::of(ops::log_sum_exp(logits));
@@ -206,7 +262,7 @@ impl<T: Real> Slope<T> for MetricJudge<T> {
         let total = match self.metric {
             Metric::ProbDiff => answers - self.wrong[example].iter().map(|&t| probability(t)).sum::<T>(),
             Metric::LogProb | Metric::Kl => T::ONE,
-            Metric::LogitDiff | Metric::Accuracy => T::ZERO,
+            Metric::LogitDiff | Metric::Mse | Metric::Accuracy => T::ZERO,
         };
         for (o, x) in out.iter_mut().zip(logits) {
             *o = -total * (*x - lse).e();
@@ -223,11 +279,10 @@ impl<T: Real> Slope<T> for MetricJudge<T> {
             }
             Metric::Kl => {
                 if let Some(reference) = &self.reference {
-                    let v = logits.len();
-                    ops::add(&reference.probs[example * v..(example + 1) * v], out);
+                    ops::add(reference.at(example, read, logits.len()).0, out);
                 }
             }
-            Metric::LogitDiff | Metric::Accuracy => {}
+            Metric::LogitDiff | Metric::Mse | Metric::Accuracy => {}
         }
     }
 }
@@ -236,6 +291,10 @@ impl<T: Real> Slope<T> for MetricJudge<T> {
 fn mixed_dot<T: Real>(p: &[T], x: &[T], lse: f64) -> f64 {
     let shift = T::of(lse);
     p.chunks(256).zip(x.chunks(256)).map(|(p, x)| ops::dot_shifted(p, x, shift).f64()).sum()
+}
+
+fn mean_square<T: Real>(x: &[T], y: &[T]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (*x - *y).f64().powi(2)).sum::<f64>() / x.len() as f64
 }
 
 fn mean<T: Real>(x: &[T]) -> f64 {
@@ -255,7 +314,7 @@ mod tests {
         let full: Vec<f64> = vec![0.3, -1.2, 0.8, 1.9, -0.4, 0.1];
         for metric in Metric::ALL.into_iter().filter(|m| m.differentiable()) {
             let clean: Vec<f64> = (0..12).map(|i| f64::from(i * i % 7)).collect();
-            let reference = Some(Reference::from_logits(&clean, 6));
+            let reference = Some(Reference::new(metric, &batch, &clean, 6));
             let judge = MetricJudge::<f64>::new(metric, &batch, reference);
             let logits = &full[..judge.tokens(1).map_or(6, <[u32]>::len)];
             let mut slope = vec![0.0; logits.len()];

@@ -284,7 +284,7 @@ fn steps(app: &App<'_>, lab: &Lab, job: &Job, small: &Model, metric: Metric) -> 
     let before = mean(&old.base(Side::Clean)?);
     let ablated = mean(&old.evaluate(&[job.plan()])?.remove(0));
     // the divergence of the new model from itself says nothing: there is no old run in it
-    let after = if metric == Metric::Kl {
+    let after = if metric.compares() {
         ablated
     } else {
         mean(&Study::new(small, rows.clone(), setup)?.base(Side::Clean)?)

@@ -357,12 +357,12 @@ fn warn(app: &App<'_>, found: &Found, base: &Base, metric: Metric) {
         None if found.backward > 0 => app.warn("not certified: --certify 60 compares with exact effects"),
         _ => {}
     }
-    if metric == Metric::Kl && found.backward > 0 {
+    if metric.compares() && found.backward > 0 {
         let flat = found.scores.rows().iter().all(|r| r.score.abs() < 1e-9);
         if flat && base.clean.abs() < 1e-9 {
-            app.warn(
-                "at the clean run the gradient of kl is 0: take an integrated-gradients method or logit-diff",
-            );
+            app.warn(format!(
+                "at the clean run the gradient of {metric} is 0: take an integrated-gradients method, or logit-diff"
+            ));
         }
     }
 }

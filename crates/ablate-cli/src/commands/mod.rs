@@ -1,5 +1,6 @@
 //! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
 
+pub(crate) mod case;
 pub(crate) mod compare;
 pub(crate) mod compress;
 pub(crate) mod demo;
@@ -40,5 +41,6 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
         Command::Compress(args) => compress::run(app, args),
+        Command::Case(args) => case::run(app, args),
     }
 }

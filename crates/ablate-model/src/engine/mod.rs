@@ -55,7 +55,7 @@ pub struct Base<T> {
     pub plan: Compiled,
     /// Its activations, in blocks of consecutive examples.
     pub acts: Arc<Vec<Acts<T>>>,
-    /// What the judge said: `[total reads, judge width]`.
+    /// What the judge said: `[total reads, judge width]`, or `[examples, judge width]` where it pools reads.
     pub values: Vec<f64>,
     keep: Keep,
     block_of: Vec<usize>,
@@ -75,9 +75,9 @@ const CHUNK_ROWS: usize = 512;
 const CUT_BYTES: usize = 64 << 20;
 
 impl<'m, T: Real> Engine<'m, T> {
-    /// An engine that reads the last real token of each row.
+    /// An engine that reads what each row says ([`Row::reads`](crate::batch::Row::reads)): the last token, or more.
     pub fn new(cfg: &'m Config, weights: &'m Weights<T>, batch: &'m Batch) -> Self {
-        let reads = batch.rows().iter().map(|r| vec![r.clean.len() as u32 - 1]).collect();
+        let reads = batch.rows().iter().map(crate::batch::Row::read_positions).collect();
         Self::reading(cfg, weights, batch, reads)
     }
 
@@ -220,8 +220,8 @@ impl<'m, T: Real> Engine<'m, T> {
         Ok(self.assemble(plan, keep, results))
     }
 
-    /// Judges every plan on every example: `[plans, total reads, judge width]`. Plans start from `base` where they
-    /// differ from its plan; they must read the same side.
+    /// Judges every plan on every example: `[plans, total reads, judge width]`, or `[plans, examples, judge width]` where
+    /// the judge pools reads. Plans start from `base` where they differ from its plan; they must read the same side.
     pub fn variants(
         &self,
         base: &Base<T>,
@@ -251,7 +251,7 @@ impl<'m, T: Real> Engine<'m, T> {
                 Ok(out)
             })
             .collect::<Result<_>>()?;
-        let (starts, reads) = self.read_starts();
+        let (starts, reads) = self.read_starts(judge.pools());
         let width = judge.width();
         let mut values = vec![0.0; plans.len() * reads * width];
         for (lane, v) in results.into_iter().flatten() {
@@ -290,13 +290,13 @@ impl<'m, T: Real> Engine<'m, T> {
         rayon::current_num_threads() * rows * per_row * size_of::<T>()
     }
 
-    /// First read of each example among all reads, and their number.
-    fn read_starts(&self) -> (Vec<usize>, usize) {
+    /// First read of each example among all reads (each example is one read where they are pooled), and their number.
+    fn read_starts(&self, pooled: bool) -> (Vec<usize>, usize) {
         let mut starts = Vec::with_capacity(self.reads.len());
         let mut n = 0;
         for reads in &self.reads {
             starts.push(n);
-            n += reads.len();
+            n += if pooled { 1 } else { reads.len() };
         }
         (starts, n)
     }

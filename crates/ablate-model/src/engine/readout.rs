@@ -18,6 +18,11 @@ pub trait Judge<T>: Sync {
 
     /// Writes [`Judge::width`] numbers for the `read`-th read position of `example`.
     fn judge(&self, example: usize, read: usize, logits: &[T], out: &mut [f64]);
+
+    /// Whether the numbers of an example's reads are averaged to one set of numbers an example.
+    fn pools(&self) -> bool {
+        false
+    }
 }
 
 /// A judge that hands out the logits of given tokens as they are.
@@ -110,11 +115,17 @@ pub(super) fn read_out<T: Real>(
             if numbers.iter().any(|v| !v.is_finite()) {
                 return Err(Error::NotFinite { row: example, stage: "metric".into() });
             }
-            emit(i, numbers);
+            emit(i, if judge.pools() { mean_over_reads(&numbers, width) } else { numbers });
         }
         from = to;
     }
     Ok(())
+}
+
+/// The mean of `[reads, width]` over reads.
+fn mean_over_reads(numbers: &[f64], width: usize) -> Vec<f64> {
+    let n = (numbers.len() / width.max(1)).max(1) as f64;
+    (0..width).map(|j| numbers[j..].iter().step_by(width).sum::<f64>() / n).collect()
 }
 
 fn final_norm<T: Real>(ctx: &Context<'_, T>, lanes: &[Lane], map: &RowMap, x: &[T]) -> Result<Vec<T>> {

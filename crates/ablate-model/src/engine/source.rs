@@ -1,5 +1,6 @@
 //! Values that edits put in place: tables of activations with, for every row of the batch, the table row to use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ablate_graph::{Site, Source};
@@ -38,23 +39,28 @@ impl<T: Real> Table<T> {
 /// The sources that a run's plans may name. [`Source::Zero`] needs no table.
 #[derive(Clone, Debug, Default)]
 pub struct Sources<T> {
-    tables: Vec<(Source, Table<T>)>,
+    tables: BTreeMap<Source, Table<T>>,
 }
 
 impl<T: Real> Sources<T> {
     /// No sources but zero.
     pub fn new() -> Self {
-        Self { tables: Vec::new() }
+        Self { tables: BTreeMap::new() }
     }
 
     /// Adds or replaces the table of `source`.
     pub fn set(&mut self, source: Source, table: Table<T>) {
-        self.tables.retain(|(s, _)| *s != source);
-        self.tables.push((source, table));
+        self.tables.insert(source, table);
     }
 
     /// The table of `source`.
     pub fn get(&self, source: Source) -> Option<&Table<T>> {
-        self.tables.iter().find(|(s, _)| *s == source).map(|(_, t)| t)
+        self.tables.get(&source)
+    }
+}
+
+impl<T: Real> FromIterator<(Source, Table<T>)> for Sources<T> {
+    fn from_iter<I: IntoIterator<Item = (Source, Table<T>)>>(tables: I) -> Self {
+        Self { tables: tables.into_iter().collect() }
     }
 }

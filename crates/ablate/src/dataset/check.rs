@@ -254,7 +254,7 @@ impl Dataset {
         }
         let answers = label_ids(&pair.answers, codec, limits)?;
         let wrong_answers = label_ids(&pair.wrong_answers, codec, limits)?;
-        if answers.is_empty() {
+        if answers.is_empty() && pair.reads.is_empty() {
             return Err(Reason::NoAnswers);
         }
         if let Some(&id) = answers.iter().find(|id| wrong_answers.contains(id)) {
@@ -266,7 +266,11 @@ impl Dataset {
             Some(p) => place(&pair.corrupt_positions, shift(p)?, clean.len())?,
             None => Vec::new(),
         };
-        Ok(Row { clean, corrupt, answers, wrong_answers, group: 0, positions, corrupt_positions })
+        let named = pair.reads.iter().map(|&p| (format!("output_{p}"), p)).collect();
+        let mut reads: Vec<u32> =
+            place(&named, shift(&pair.clean)?, clean.len())?.into_iter().map(|(_, p)| p as u32).collect();
+        reads.sort_unstable();
+        Ok(Row { clean, corrupt, answers, wrong_answers, group: 0, positions, corrupt_positions, reads })
     }
 
     /// By how much positions move: the tokenizer's special tokens in front, less those that were there when they were counted.

@@ -69,6 +69,7 @@ fn prompt(place: Place, value: &Value, positions: &Positions) -> Result<Pair> {
         group: None,
         positions: positions.clone(),
         corrupt_positions: Positions::new(),
+        reads: Vec::new(),
     })
 }
 
@@ -114,6 +115,7 @@ pub(super) fn eap_ig(path: &Path, text: &str) -> Result<Dataset> {
             group: None,
             positions: Positions::new(),
             corrupt_positions: Positions::new(),
+            reads: Vec::new(),
         });
     }
     if pairs.is_empty() {

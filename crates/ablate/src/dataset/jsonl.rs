@@ -9,7 +9,7 @@ use super::{Dataset, FORMAT, Header, Labels, Pair, Positions, Prompt, VERSION};
 use crate::error::{At, Error, Result};
 
 /// The fields that a row may have.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "clean",
     "corrupt",
     "answers",
@@ -21,6 +21,7 @@ const FIELDS: [&str; 11] = [
     "corrupt_tokens",
     "answer_tokens",
     "wrong_answer_tokens",
+    "reads",
 ];
 
 /// A place in a file, for error messages.
@@ -152,7 +153,7 @@ fn header(place: Place, fields: Fields) -> Result<Header> {
 
 fn pair(place: Place, fields: Fields) -> Result<Pair> {
     let (mut clean, mut corrupt, mut answers, mut wrong_answers, mut group) = (None, None, None, None, None);
-    let (mut positions, mut corrupt_positions) = (None, None);
+    let (mut positions, mut corrupt_positions, mut reads) = (None, None, None);
     for (key, value) in fields.0 {
         let k = key.as_str();
         let twice = match k {
@@ -165,6 +166,7 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
             "group" => group.replace(string(place, k, &value)?).is_some(),
             "positions" => positions.replace(named(place, k, &value)?).is_some(),
             "corrupt_positions" => corrupt_positions.replace(named(place, k, &value)?).is_some(),
+            "reads" => reads.replace(indices(place, k, &value)?).is_some(),
             _ => {
                 let unknown = Error::unknown("field", k, FIELDS);
                 return Err(place.error(Some(k), "unknown field", &unknown.hint().unwrap_or_default()));
@@ -188,6 +190,9 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
             "remove it, or add the corrupt prompt",
         ));
     }
+    let reads = reads.unwrap_or_default();
+    // outputs that are compared with the clean run's need no labels
+    let answers = if reads.is_empty() { answers } else { answers.or_else(|| Some(Labels::default())) };
     Ok(Pair {
         clean: clean.ok_or_else(|| missing("clean"))?,
         corrupt,
@@ -196,6 +201,7 @@ fn pair(place: Place, fields: Fields) -> Result<Pair> {
         group,
         positions: positions.unwrap_or_default(),
         corrupt_positions: corrupt_positions.unwrap_or_default(),
+        reads,
     })
 }
 
@@ -269,6 +275,21 @@ pub(super) fn named(place: Place, field: &str, value: &Value) -> Result<Position
     let map = value.as_object().ok_or_else(|| wrong(kind(value)))?;
     let index = |v: &Value| v.as_u64().and_then(|p| usize::try_from(p).ok());
     map.iter().map(|(k, v)| Ok((k.clone(), index(v).ok_or_else(|| wrong(&format!("{k} = {v}")))?))).collect()
+}
+
+/// Token indices, ascending.
+fn indices(place: Place, field: &str, value: &Value) -> Result<Vec<usize>> {
+    let list: Option<Vec<usize>> = value.as_array().and_then(|list| {
+        list.iter().map(|v| v.as_u64().and_then(|p| usize::try_from(p).ok())).collect()
+    });
+    match list {
+        Some(list) if !list.is_empty() && list.is_sorted_by(|a, b| a < b) => Ok(list),
+        _ => Err(place.error(
+            Some(field),
+            "token indices expected, ascending and each once",
+            "write [1, 2, 3]; indices count from 0",
+        )),
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

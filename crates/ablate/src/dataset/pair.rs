@@ -53,7 +53,7 @@ pub struct Pair {
     pub clean: Prompt,
     /// Its counterfactual, of as many tokens.
     pub corrupt: Option<Prompt>,
-    /// What is right after `clean`; never empty.
+    /// What is right after `clean`; empty only where `reads` names outputs, which no label belongs to.
     pub answers: Labels,
     /// What is wrong after `clean`.
     pub wrong_answers: Labels,
@@ -63,6 +63,8 @@ pub struct Pair {
     pub positions: Positions,
     /// The same for the corrupt prompt; empty = as `positions`.
     pub corrupt_positions: Positions,
+    /// Token indices of the outputs that are measured, special tokens counted; empty = the last one.
+    pub reads: Vec<usize>,
 }
 
 impl Pair {
@@ -82,7 +84,13 @@ impl Pair {
             group: None,
             positions: Positions::new(),
             corrupt_positions: Positions::new(),
+            reads: Vec::new(),
         }
+    }
+
+    /// A pair of token ids without counterfactual and answers: for outputs that are compared with the clean run's.
+    pub fn tokens(clean: Vec<u32>) -> Self {
+        Self { clean: Prompt::Tokens(clean), corrupt: None, ..Self::text("", "", &[], &[]) }
     }
 
     /// The pair as one JSON object with sorted keys: a line of a data set file. Empty optional fields are left out.
@@ -100,7 +108,9 @@ impl Pair {
             Labels::Text(v) => o.insert(text.into(), v.as_slice().into()),
             Labels::Tokens(v) => o.insert(tokens.into(), v.as_slice().into()),
         };
-        labels("answers", "answer_tokens", &self.answers);
+        if !self.answers.is_empty() || self.reads.is_empty() {
+            labels("answers", "answer_tokens", &self.answers);
+        }
         if !self.wrong_answers.is_empty() {
             labels("wrong_answers", "wrong_answer_tokens", &self.wrong_answers);
         }
@@ -113,6 +123,9 @@ impl Pair {
             if !positions.is_empty() {
                 o.insert(name.into(), positions.iter().map(|(k, &v)| (k.clone(), Value::from(v))).collect());
             }
+        }
+        if !self.reads.is_empty() {
+            o.insert("reads".into(), self.reads.as_slice().into());
         }
         o.sort_keys();
         Value::Object(o)

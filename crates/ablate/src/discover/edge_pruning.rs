@@ -28,7 +28,8 @@
 use ablate_graph::rng::Random;
 
 use super::hard_concrete::HardConcrete;
-use super::learned::{Adam, Learning, Mask};
+use crate::adam::Adam;
+use super::learned::{Learning, Mask};
 
 /// Probability with which every edge starts.
 const START: f64 = 0.95;
@@ -37,7 +38,7 @@ const START: f64 = 0.95;
 #[derive(Debug)]
 pub(super) struct Pruned {
     concrete: HardConcrete,
-    adam: Adam,
+    adam: Adam<f64>,
     /// `λ₁` and `λ₂`.
     multipliers: [f64; 2],
     learning: Learning,

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::run::{Job, shift};
 use super::{Attributed, Cost, Method, edge_pruning, subnetwork_probing, ugs};
 use crate::error::{Error, Result};
+use crate::adam::Adam;
 use crate::metric::MetricJudge;
 
 /// How masks are learned.
@@ -92,33 +93,6 @@ pub(super) trait Mask: Sync {
 
     /// How much each node or edge stays, 0..=1.
     fn scores(&self) -> Vec<f64>;
-}
-
-/// Adam with the usual constants.
-#[derive(Clone, Debug)]
-pub(super) struct Adam {
-    rate: f64,
-    n: i32,
-    mean: Vec<f64>,
-    square: Vec<f64>,
-}
-
-impl Adam {
-    pub(super) fn new(rate: f64, n: usize) -> Self {
-        Self { rate, n: 0, mean: vec![0.0; n], square: vec![0.0; n] }
-    }
-
-    /// One step down the gradient `g`.
-    pub(super) fn step(&mut self, x: &mut [f64], g: &[f64]) {
-        const DECAY: (f64, f64) = (0.9, 0.999);
-        self.n += 1;
-        let (a, b) = (1.0 - DECAY.0.powi(self.n), 1.0 - DECAY.1.powi(self.n));
-        for (((x, g), m), s) in x.iter_mut().zip(g).zip(&mut self.mean).zip(&mut self.square) {
-            *m = DECAY.0 * *m + (1.0 - DECAY.0) * g;
-            *s = DECAY.1 * *s + (1.0 - DECAY.1) * g * g;
-            *x -= self.rate * (*m / a) / ((*s / b).sqrt() + 1e-8);
-        }
-    }
 }
 
 /// Logistic function.
@@ -333,7 +307,7 @@ impl<T> Rows<'_, '_, T> {
 /// A learned value of every sender, the same in every row: `z` of heads, the output of MLPs and `input`.
 struct Constants {
     values: Vec<Vec<f64>>,
-    adam: Vec<Adam>,
+    adam: Vec<Adam<f64>>,
 }
 
 /// Constants as one row of activations.

@@ -17,7 +17,7 @@ use super::delta::{Delta, from_input};
 use super::moments::Moments;
 use super::{Attributed, Attribution, Cost, Method, Point, eap_gp, hisp, information_flow_routes, random};
 use crate::error::{Error, Result};
-use crate::metric::{Metric, MetricJudge, Reference};
+use crate::metric::{MetricJudge, Reference};
 use crate::run::means::Means;
 use crate::run::other_rows;
 
@@ -170,10 +170,10 @@ impl<'a, T: Real> Job<'a, T> {
         // contributions are measured at every position, also where nothing reads
         let full = self.method == Method::InformationFlowRoutes;
         let clean = engine.block(&plan, &none, backward::KEEP, full, None)?;
-        let reference = if self.setup.metric == Metric::Kl {
+        let reference = if self.setup.metric.compares() {
             let vocab = self.cfg.d_vocab_out;
             let logits = engine.judge_block(&plan, &clean, &AllLogits { d_vocab_out: vocab })?;
-            Some(Reference::from_logits(&logits, vocab))
+            Some(Reference::new(self.setup.metric, batch, &logits, vocab))
         } else {
             None
         };

@@ -30,7 +30,8 @@
 use ablate_graph::rng::Random;
 
 use super::hard_concrete::HardConcrete;
-use super::learned::{Adam, Learning, Mask};
+use crate::adam::Adam;
+use super::learned::{Learning, Mask};
 
 /// Probability with which every node starts.
 const START: f64 = 0.9;
@@ -39,7 +40,7 @@ const START: f64 = 0.9;
 #[derive(Debug)]
 pub(super) struct Probed {
     concrete: HardConcrete,
-    adam: Adam,
+    adam: Adam<f64>,
     penalty: f64,
 }
 

@@ -32,7 +32,8 @@
 
 use ablate_graph::rng::Random;
 
-use super::learned::{Adam, Learning, Mask, sigmoid};
+use crate::adam::Adam;
+use super::learned::{Learning, Mask, sigmoid};
 
 /// Probability with which every edge starts.
 const START: f64 = 0.9;
@@ -41,7 +42,7 @@ const START: f64 = 0.9;
 #[derive(Debug)]
 pub(super) struct Sampled {
     logits: Vec<f64>,
-    adam: Adam,
+    adam: Adam<f64>,
     penalty: f64,
     random: Random,
 }

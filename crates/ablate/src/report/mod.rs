@@ -2,6 +2,7 @@
 //! change without them. Every file is an object with `format`, `version`, the fields of its kind, `warnings` and `manifest`; keys
 //! are sorted, numbers finite.
 
+mod case;
 mod comparison;
 mod compress;
 mod demo;
@@ -17,6 +18,7 @@ use ablate_graph::{format, stats};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use case::{CaseEffectRow, CaseReport, CaseRow, CasesReport, TrainingReport};
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
@@ -70,7 +72,7 @@ impl Base {
         if self.n < FEW_ROWS {
             doubts.push(format!("only {} rows: standard errors are rough, take at least {FEW_ROWS}", self.n));
         }
-        if metric == crate::Metric::Kl {
+        if metric.compares() {
             return doubts;
         }
         let wrong = self.per_example.iter().filter(|x| **x <= 0.0).count();

@@ -279,11 +279,11 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     fn new_state(&self, engine: &Engine<'_, T>) -> Result<State<T>> {
-        let reference = if self.setup.metric == Metric::Kl {
+        let reference = if self.setup.metric.compares() {
             let all = AllLogits { d_vocab_out: self.cfg.d_vocab_out };
             let plan = Compiled::default();
             let run = engine.base(&plan, &Sources::new(), Keep::NONE, false, &all)?;
-            Some(Reference::from_logits(&run.values, self.cfg.d_vocab_out))
+            Some(Reference::new(self.setup.metric, engine.batch(), &run.values, self.cfg.d_vocab_out))
         } else {
             None
         };
@@ -481,11 +481,11 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         }
         let base = engine.base_cost(logits, false);
         let donors = self.source_keep.iter().filter(|(s, _)| *s != Source::Zero).count();
-        let runs = sides.max(1) + donors + usize::from(self.setup.metric == Metric::Kl);
+        let runs = sides.max(1) + donors + usize::from(self.setup.metric.compares());
         let held =
             self.bytes().min(self.setup.budget.max(self.whole.max_len() * self.per_token() * size_of::<T>()));
-        let reference = if self.setup.metric == Metric::Kl {
-            self.whole.len() * self.cfg.d_vocab_out * (2 * size_of::<f64>() + size_of::<T>())
+        let reference = if self.setup.metric.compares() {
+            self.whole.rows().iter().map(|r| r.read_positions().len()).sum::<usize>() * self.cfg.d_vocab_out * (2 * size_of::<f64>() + size_of::<T>())
         } else {
             0
         };

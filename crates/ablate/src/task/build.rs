@@ -218,6 +218,7 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
         group: Some(draft.group),
         positions,
         corrupt_positions,
+        reads: Vec::new(),
     };
     Dataset::default().tokenise(&pair, Some(codec), Limits::default())?;
     Ok(pair)

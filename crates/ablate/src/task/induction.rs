@@ -156,5 +156,6 @@ fn pair(random: Random, row: u64, prefix: &[u32], tokens: &[u32], no_repeat: boo
         group: Some(format!("induction-{shown}")),
         positions: Positions::from(positions.map(|(name, p)| (name.to_string(), p))),
         corrupt_positions: Positions::new(),
+        reads: Vec::new(),
     }
 }

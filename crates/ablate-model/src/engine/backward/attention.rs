@@ -1,10 +1,12 @@
 //! Backward through attention: post-norm, output projection, pattern, rotary embedding, query/key norms.
 
+use std::ops::Range;
+
 use ablate_graph::{Node, Site};
-use ablate_tensor::{Attention, HeadGradient, HeadPass, Into, Real};
+use ablate_tensor::{Attention, HeadGradient, HeadPass, Into, Real, Short, ShortGradient};
 
 use super::super::compile::Stage;
-use super::super::forward::{centre, project};
+use super::super::forward::{attention_of, centre, project};
 use super::super::lanes::Lane;
 use super::{AtRows, NormAt, Pass, Rules, SoftmaxRule, Visitor, back, kernels, norm_again, scales_of};
 use crate::config::Config;
@@ -48,11 +50,18 @@ impl<T: Real> Pass<'_, T> {
         let room = || vec![T::ZERO; n];
         let mut slots = Slots { q: room(), k: room(), v: room(), normed: None };
         let mut first = 0;
-        for i in 0..lanes.len() {
-            let end = self.acts.offsets[i + 1];
-            let count = self.active[first..].partition_point(|&r| r < end);
-            self.lane(layer, i, first..first + count, &dz, &mut slots);
-            first += count;
+        let parts: Vec<Range<usize>> = (0..lanes.len())
+            .map(|i| {
+                let end = self.acts.offsets[i + 1];
+                let start = first;
+                first += self.active[first..].partition_point(|&r| r < end);
+                start..first
+            })
+            .collect();
+        if !self.short_lanes(layer, &parts, &dz, &mut slots) {
+            for (i, part) in parts.into_iter().enumerate() {
+                self.lane(layer, i, part, &dz, &mut slots);
+            }
         }
         if self.params.is_some() || w.q_norm.is_some() || w.k_norm.is_some() {
             self.head_norms(layer, &mut slots);
@@ -79,12 +88,45 @@ impl<T: Real> Pass<'_, T> {
         g
     }
 
+    /// Attention of all examples at once, where they are short sequences of one length under the true gradient; `parts`
+    /// are their rows in `dz`. Whether that was so.
+    fn short_lanes(&self, layer: usize, parts: &[Range<usize>], dz: &[T], slots: &mut Slots<T>) -> bool {
+        let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
+        let zw = cfg.n_heads * cfg.d_head;
+        let attention = attention_of(cfg, layer);
+        let len = self.acts.offsets[1];
+        let positions = |part: &Range<usize>| self.active[part.clone()].iter().map(|&r| self.pos[r]);
+        let Some(at) = parts.first().map(|p| positions(p).collect::<Vec<u32>>()) else { return false };
+        if self.ctx.rope.is_some()
+            || self.rules.softmax != SoftmaxRule::True
+            || self.rules.attention_share != 1.0
+            || kept.k.len() != self.n() * zw
+            || !attention.is_short(len)
+            || self.acts.offsets.windows(2).any(|w| w[1] - w[0] != len)
+            || parts.iter().any(|p| !positions(p).eq(at.iter().copied()))
+        {
+            return false;
+        }
+        let q = self.gather(&kept.q, zw);
+        let q_rows: Vec<usize> = parts.iter().map(|p| p.start).collect();
+        let k_rows = &self.acts.offsets[..parts.len()];
+        let batch =
+            Short { q: &q, k: &kept.k, v: &kept.v, q_rows: &q_rows, k_rows, at: &at, n_keys: len };
+        let mut dq = vec![T::ZERO; dz.len()];
+        let mut out = ShortGradient { dq: &mut dq, dk: &mut slots.k, dv: &mut slots.v };
+        attention.short_backward(&batch, dz, &mut out);
+        for (&r, dq) in self.active.iter().zip(dq.chunks_exact(zw)) {
+            slots.q[r * zw..(r + 1) * zw].copy_from_slice(dq);
+        }
+        true
+    }
+
     /// Attention of one example; `active` are its rows in `dz`.
     pub(super) fn lane(
         &self,
         layer: usize,
         i: usize,
-        active: std::ops::Range<usize>,
+        active: Range<usize>,
         dz: &[T],
         slots: &mut Slots<T>,
     ) {
@@ -215,17 +257,5 @@ fn share<T: Real>(rules: &Rules, dq: &mut [T], dk: &mut [T], dv: &mut [T]) {
         for x in dq.iter_mut().chain(dk) {
             *x *= share * share;
         }
-    }
-}
-
-pub(super) fn attention_of<T: Real>(cfg: &Config, layer: usize) -> Attention<T> {
-    Attention {
-        heads: cfg.n_heads,
-        kv_heads: cfg.n_kv_heads,
-        width: cfg.d_head,
-        scale: T::of(cfg.attn_scale),
-        softcap: cfg.attn_softcap.map(T::of),
-        window: cfg.windows[layer],
-        causal: cfg.causal,
     }
 }

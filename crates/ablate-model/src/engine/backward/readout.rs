@@ -34,7 +34,8 @@ pub(super) fn read_rows<T: Real>(ctx: &Context<'_, T>, lanes: &[Lane], acts: &Ac
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Unembedding and final norm: fills the stream's gradient at the read rows; returns the metric of each read.
+    /// Unembedding and final norm: fills the stream's gradient at the read rows; returns the metric of each read, or of
+    /// each example where reads are pooled.
     pub(super) fn readout(
         &mut self,
         lanes: &[Lane],
@@ -50,7 +51,10 @@ impl<T: Real> Pass<'_, T> {
         let kept = self.plan.freeze_norm.then(|| self.gather(&self.acts.scale_last, 1));
         let mut scales = scales_of(cfg, &x, kept);
         let normed = norm_again(cfg, w.norm_final.as_ref(), &x, &mut scales);
-        let (values, dnormed) = self.logits(lanes, &map, &normed, slope)?;
+        let (mut values, dnormed) = self.logits(lanes, &map, &normed, slope)?;
+        if slope.pools() {
+            values = (0..lanes.len()).map(|i| mean(&values[map.rows(i)])).collect();
+        }
         let mut g = dnormed.clone();
         if let Some(norm) = norm_at(cfg, w.norm_final.as_ref(), &x, &scales, self.frozen) {
             let mut sum = vec![T::ZERO; g.len()];
@@ -98,6 +102,16 @@ impl<T: Real> Pass<'_, T> {
         Ok((values, dnormed))
     }
 
+    /// The slope at one read; where reads are pooled, that of the mean over them.
+    fn slope(&self, slope: &dyn Slope<T>, example: usize, read: usize, logits: &[T], out: &mut [T]) {
+        slope.slope(example, read, logits, out);
+        let reads = self.ctx.reads[example].len();
+        if slope.pools() && reads > 1 {
+            let share = T::of(1.0 / reads as f64);
+            out.iter_mut().for_each(|x| *x *= share);
+        }
+    }
+
     /// One read of listed tokens: only their columns of the unembedding.
     fn some(
         &mut self,
@@ -112,7 +126,7 @@ impl<T: Real> Pass<'_, T> {
         token_logits(self.ctx, tokens, normed, &mut logits);
         let value = judge(slope, example, read, &logits)?;
         let mut dlogits = vec![T::ZERO; logits.len()];
-        slope.slope(example, read, &logits, &mut dlogits);
+        self.slope(slope, example, read, &logits, &mut dlogits);
         if let Some(cap) = self.ctx.cfg.final_softcap {
             kernels::soft_cap_backward(T::of(cap), &logits, &mut dlogits);
         }
@@ -150,13 +164,13 @@ impl<T: Real> Pass<'_, T> {
             match slope.tokens(example) {
                 None => {
                     values.push(judge(slope, example, read, x)?);
-                    slope.slope(example, read, x, dx);
+                    self.slope(slope, example, read, x, dx);
                 }
                 Some(tokens) => {
                     let picked: Vec<T> = tokens.iter().map(|&t| x[t as usize]).collect();
                     let mut d = vec![T::ZERO; picked.len()];
                     values.push(judge(slope, example, read, &picked)?);
-                    slope.slope(example, read, &picked, &mut d);
+                    self.slope(slope, example, read, &picked, &mut d);
                     tokens.iter().zip(d).for_each(|(&t, d)| dx[t as usize] += d);
                 }
             }
@@ -179,4 +193,8 @@ fn judge<T: Real>(slope: &dyn Slope<T>, example: usize, read: usize, logits: &[T
         return Err(Error::NotFinite { row: example, stage: "metric".into() });
     }
     Ok(out[0])
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }

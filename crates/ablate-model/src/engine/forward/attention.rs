@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ablate_graph::{Node, Site, Slot};
-use ablate_tensor::{Attention, Real, ops};
+use ablate_tensor::{Attention, Real, Short, ops};
 
 use super::{Chunk, centre, head_norm, project, put, resize};
 use crate::config::Config;
@@ -54,10 +54,43 @@ impl<T: Real> Chunk<'_, T> {
         )?;
         self.keep_rows(n_pre, zw, |b| &b.q, |a| &mut Arc::make_mut(&mut a.layers[layer]).q, Keep::Q);
         resize(&mut self.b.z, self.map.starts[n_pre] * zw);
-        for i in 0..n_pre {
-            self.attend_lane(layer, i, &all)?;
+        if !self.attend_short(layer, n_pre, &all) {
+            for i in 0..n_pre {
+                self.attend_lane(layer, i, &all)?;
+            }
         }
         Ok(())
+    }
+
+    /// Attention of all lanes at once, where they are short sequences of one length and nothing but whole heads is edited:
+    /// whether that was so.
+    fn attend_short(&mut self, layer: usize, n_pre: usize, all: &RowMap) -> bool {
+        let (ctx, cfg) = (self.ctx, self.ctx.cfg);
+        let Some(first) = self.lanes.first().filter(|_| n_pre > 1) else { return false };
+        let attention = attention_of(cfg, layer);
+        let at = self.map.pos[self.map.rows(0)].to_vec();
+        let plain = |i: usize| {
+            let lane = &self.lanes[i];
+            lane.start == 0
+                && lane.end == first.end
+                && self.map.pos[self.map.rows(i)] == at[..]
+                && ctx.plans.get(lane.plan).is_none_or(|p| p.at((layer, Stage::Attn)).is_empty())
+        };
+        let cut = self.mixed.as_ref().is_some_and(|m| !m.slots.is_empty());
+        if ctx.rope.is_some()
+            || cut
+            || self.keep.has(Keep::PATTERN)
+            || !attention.is_short(first.end)
+            || !(0..n_pre).all(plain)
+        {
+            return false;
+        }
+        let (q_rows, k_rows): (Vec<usize>, Vec<usize>) =
+            (0..n_pre).map(|i| (self.map.rows(i).start, all.rows(i).start)).unzip();
+        let (q, k, v) = (&self.b.q[..], &self.b.k[..], &self.b.v[..]);
+        let batch = Short { q, k, v, q_rows: &q_rows, k_rows: &k_rows, at: &at, n_keys: first.end };
+        attention.short(&batch, &mut self.b.z);
+        true
     }
 
     /// The stream goes past attention: every lane replaces every head.
@@ -167,15 +200,7 @@ impl<T: Real> Chunk<'_, T> {
                 rope.rotate(&mut self.b.q[r * zw..(r + 1) * zw], dh, self.map.pos[r] as usize, false);
             }
         }
-        let attention = Attention {
-            heads: cfg.n_heads,
-            kv_heads,
-            width: dh,
-            scale: T::of(cfg.attn_scale),
-            softcap: cfg.attn_softcap.map(T::of),
-            window: cfg.windows[layer],
-            causal: cfg.causal,
-        };
+        let attention = Attention { kv_heads, ..attention_of(cfg, layer) };
         let at = self.map.pos[rows.clone()].to_vec();
         let mut pattern = vec![T::ZERO; at.len() * n_keys];
         for head in 0..cfg.n_heads {
@@ -262,6 +287,19 @@ impl<T: Real> Chunk<'_, T> {
         )?;
         self.keep_rows(n, d, |b| &b.mid, |a| &mut Arc::make_mut(&mut a.layers[layer]).mid, Keep::MID);
         Ok(())
+    }
+}
+
+/// How the heads of a layer attend.
+pub(in crate::engine) fn attention_of<T: Real>(cfg: &Config, layer: usize) -> Attention<T> {
+    Attention {
+        heads: cfg.n_heads,
+        kv_heads: cfg.n_kv_heads,
+        width: cfg.d_head,
+        scale: T::of(cfg.attn_scale),
+        softcap: cfg.attn_softcap.map(T::of),
+        window: cfg.windows[layer],
+        causal: cfg.causal,
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ablate_graph::{Node, Site, Source};
 use ablate_tensor::{Centre, Into, Real, RopeTable, linear, ops};
 
+pub(super) use self::attention::attention_of;
 use self::mixed::Mixed;
 use crate::batch::Batch;
 use crate::config::{Activation, Block, Config, NormKind};

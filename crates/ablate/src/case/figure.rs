@@ -1,0 +1,71 @@
+//! Effects against scales as a figure.
+
+use plotters::prelude::*;
+
+use crate::report::CaseReport;
+
+/// Colours of nodes in the circuit and outside it: apart for colour-blind readers too.
+const COLOURS: [(&str, RGBColor); 2] =
+    [("in_circuit", RGBColor(213, 94, 0)), ("not_in_circuit", RGBColor(0, 114, 178))];
+
+/// An SVG with one line a node: effect against scale, coloured by status. Scales are spaced evenly, as they are rarely
+/// spread evenly. An empty figure where there is nothing to draw.
+pub fn effects(report: &CaseReport) -> String {
+    let mut text = String::new();
+    // drawing into a string fails only where the coordinates are no numbers, which effects are
+    let _ = draw(report, &mut text);
+    text
+}
+
+fn draw(report: &CaseReport, text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let mut scales: Vec<f64> =
+        report.rows.iter().flat_map(|r| r.effects.keys().filter_map(|s| s.parse().ok())).collect();
+    scales.sort_by(f64::total_cmp);
+    scales.dedup();
+    let last = scales.len().saturating_sub(1).max(1) as f64;
+    let area = SVGBackend::with_string(text, (760, 460)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = format!("case {}: {}", report.case, report.ablation);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d(-0.2..last + 0.2, -0.03..1.03)?;
+    let name = |x: &f64| {
+        let i = x.round();
+        let whole = (x - i).abs() < 1e-6 && i >= 0.0;
+        scales.get(i as usize).filter(|_| whole).map_or(String::new(), ToString::to_string)
+    };
+    chart
+        .configure_mesh()
+        .x_labels(scales.len().max(2))
+        .x_label_formatter(&name)
+        .x_desc("scale of the value put in place")
+        .y_desc("share of changed outputs that come out wrong")
+        .light_line_style(WHITE)
+        .draw()?;
+    for (status, colour) in COLOURS {
+        let mut labelled = false;
+        for row in report.rows.iter().filter(|r| r.status == status) {
+            let at = |(i, s): (usize, &f64)| Some((i as f64, *row.effects.get(&s.to_string())?));
+            let points: Vec<(f64, f64)> = scales.iter().enumerate().filter_map(at).collect();
+            let series = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+            if !labelled {
+                series
+                    .label(status.replace('_', " "))
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+                labelled = true;
+            }
+            if let Some((x, y)) = points.last() {
+                let style = ("sans-serif", 11).into_font().color(&colour);
+                chart.draw_series([Text::new(row.node.clone(), (x + 0.02, *y), style)])?;
+            }
+        }
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.2)).draw()?;
+    area.present()?;
+    drop(chart);
+    drop(area);
+    Ok(())
+}

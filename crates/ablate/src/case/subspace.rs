@@ -1,0 +1,230 @@
+//! Replacing a part of a node's value: what lies in the span of its first principal components, or what does not.
+//!
+//! Components are taken for each position after BOS, of the node's values over the inputs (a head's as `hook_result`, an
+//! MLP's as `mlp.hook_post`). With `P` the projector on them, `x` the base's value, `c` the ablation input's, and `s` the
+//! scale:
+//!
+//! | | high variance | low variance |
+//! |---|---|---|
+//! | self | `x + s·Px − Px` | `x + s·(x−Px) − (x−Px)` |
+//! | resample | `x + s·Pc − Px` | `x + s·(c−Pc) − (x−Px)` |
+//!
+//! The notebook that this comes from has, in the place of `Px`, the *number* `Σ ⟨x, d⟩` added to every dimension:
+//! [`Subspace::legacy`].
+
+use std::sync::Arc;
+
+use ablate_graph::{Node, Site};
+use ablate_model::engine::{Acts, Keep, Table};
+use ablate_model::{Config, Weights};
+use ablate_tensor::{Into, Real, View, principal_components, product};
+
+use crate::error::{Error, Result};
+
+/// Which part of a node's value is replaced, and by what.
+#[derive(Clone, Debug)]
+pub struct Subspace {
+    /// Number of components.
+    pub components: usize,
+    /// Whether the part comes from the ablation input (else it is the node's own, scaled).
+    pub resample: bool,
+    /// Whether the part is what lies in the components (else the rest).
+    pub high: bool,
+    /// The notebook's form: a number added to all dimensions.
+    pub legacy: bool,
+    /// Whether the mean is taken off before projecting.
+    pub centred: bool,
+    /// Directions to use instead of the inputs' own components: for a node, `[position][component][dimension]`,
+    /// positions after BOS.
+    pub directions: Option<Vec<(Node, Vec<Vec<Vec<f64>>>)>>,
+}
+
+/// The components of a node at one position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Components {
+    /// `[component][dimension]`, of length 1, the largest entry positive.
+    pub directions: Vec<Vec<f64>>,
+    /// `[dimension]`.
+    pub mean: Vec<f64>,
+    /// Variance along each component (over `n − 1`).
+    pub variance: Vec<f64>,
+}
+
+/// The first `k` components of `node` at each position after BOS, over inputs of one length of which each stands as often
+/// as `counts` says.
+///
+/// # Errors
+/// More components than inputs or dimensions.
+pub(super) fn components<T: Real>(
+    cfg: &Config,
+    weights: &Weights<T>,
+    acts: &Arc<Vec<Acts<T>>>,
+    counts: &[usize],
+    node: Node,
+    k: usize,
+) -> Result<Vec<Components>> {
+    let (values, dim) = values(cfg, weights, acts, node)?;
+    let len = values.len() / dim / counts.len().max(1);
+    (1..len)
+        .map(|p| {
+            let rows: Vec<f64> = counts
+                .iter()
+                .enumerate()
+                .flat_map(|(i, &n)| std::iter::repeat_n(i, n))
+                .flat_map(|i| &values[(i * len + p) * dim..][..dim])
+                .map(|x| x.f64())
+                .collect();
+            let found = principal_components(&rows, dim, k);
+            let Some((directions, mean, variance)) = found else {
+                return Err(Error::argument(
+                    format!("{k} components of {} inputs with {dim} dimensions", rows.len() / dim),
+                    "ask for fewer components",
+                ));
+            };
+            Ok(Components { directions, mean, variance })
+        })
+        .collect()
+}
+
+/// A node's values as the benchmark hooks them, `[inputs · positions, dimension]`, and the dimension.
+fn values<T: Real>(
+    cfg: &Config,
+    weights: &Weights<T>,
+    acts: &Arc<Vec<Acts<T>>>,
+    node: Node,
+) -> Result<(Vec<T>, usize)> {
+    match node {
+        Node::Head { layer, head } => {
+            let z: Vec<T> = acts.iter().flat_map(|a| a.layers[layer].z.iter().copied()).collect();
+            let zw = cfg.n_heads * cfg.d_head;
+            let o = weights.layers[layer].o.w.row_range(head * cfg.d_head, cfg.d_head);
+            let rows = z.len() / zw.max(1);
+            let mut out = vec![T::ZERO; rows * cfg.d_model];
+            let z = View::rows(&z[head * cfg.d_head..], rows, cfg.d_head, zw);
+            product(z, View::of(&o), T::ONE, &mut out, cfg.d_model, Into::Replace);
+            Ok((out, cfg.d_model))
+        }
+        Node::Mlp { layer } => {
+            Ok((acts.iter().flat_map(|a| a.layers[layer].neurons.iter().copied()).collect(), cfg.d_mlp))
+        }
+        Node::Input | Node::Logits => {
+            Err(Error::argument(format!("{node} has no subspace"), "choose heads and MLPs"))
+        }
+    }
+}
+
+/// What a node adds to the stream, taken apart: its new value is affine in what base and ablation input give.
+pub(super) struct Parts<T> {
+    site: Site,
+    resample: bool,
+    len: usize,
+    /// The addend of the whole half layer, `[inputs · positions, d_model]`.
+    whole: Vec<T>,
+    /// The part that is replaced, at every row, as it enters the stream; 0 at BOS.
+    part: Vec<T>,
+    d_model: usize,
+}
+
+impl<T: Real> Parts<T> {
+    pub(super) fn new(
+        cfg: &Config,
+        weights: &Weights<T>,
+        acts: &Arc<Vec<Acts<T>>>,
+        counts: Vec<usize>,
+        node: Node,
+        subspace: &Subspace,
+    ) -> Result<Self> {
+        let (values, dim) = values(cfg, weights, acts, node)?;
+        let len = values.len() / dim / counts.len().max(1);
+        let given = subspace.directions.as_ref().and_then(|all| all.iter().find(|(n, _)| *n == node));
+        let components: Vec<Components> = match given {
+            Some((_, positions)) if positions.len() == len - 1 => positions
+                .iter()
+                .map(|d| Components { directions: d.clone(), mean: vec![0.0; dim], variance: vec![] })
+                .collect(),
+            Some(_) => return Err(Error::argument(format!("directions of {node} for another length"), "")),
+            None => components(cfg, weights, acts, &counts, node, subspace.components)?,
+        };
+        let mut part = vec![T::ZERO; values.len()];
+        for (r, (x, out)) in values.chunks_exact(dim).zip(part.chunks_exact_mut(dim)).enumerate() {
+            if r % len > 0 {
+                subspace.part(x, &components[r % len - 1], out);
+            }
+        }
+        let (site, whole, part) = match node {
+            Node::Mlp { layer } => {
+                let whole = acts.iter().flat_map(|a| a.layers[layer].mlp_out.iter().copied()).collect();
+                let Some(mlp) = &weights.layers[layer].mlp else {
+                    return Err(Error::argument(format!("{node} does not exist"), ""));
+                };
+                let mut out = vec![T::ZERO; part.len() / dim * cfg.d_model];
+                ablate_tensor::linear(&part, &mlp.down.w, &mut out, Into::Replace);
+                (Site::MlpOut { layer }, whole, out)
+            }
+            _ => {
+                let layer = node.layer().unwrap_or(0);
+                let whole = acts.iter().flat_map(|a| a.layers[layer].attn_out.iter().copied()).collect();
+                (Site::AttnOut { layer }, whole, part)
+            }
+        };
+        Ok(Self { site, resample: subspace.resample, len, whole, part, d_model: cfg.d_model })
+    }
+
+    /// The site that takes the new addend.
+    pub(super) fn site(&self) -> Site {
+        self.site
+    }
+
+    /// Whether the ablation input plays no part.
+    pub(super) fn of_self(&self) -> bool {
+        !self.resample
+    }
+
+    /// The new addend for every base with the part of ablation input `j`, scaled.
+    pub(super) fn table(&self, cfg: &Config, scale: f64, j: usize) -> Table<T> {
+        let (d, scale) = (self.d_model, T::of(scale));
+        let rows = self.whole.len() / d;
+        let lens = vec![self.len; rows / self.len];
+        let mut out = self.whole.clone();
+        for (r, out) in out.chunks_exact_mut(d).enumerate() {
+            let own = &self.part[r * d..(r + 1) * d];
+            let from = if self.resample { j * self.len + r % self.len } else { r };
+            let new = &self.part[from * d..(from + 1) * d];
+            for ((o, own), new) in out.iter_mut().zip(own).zip(new) {
+                *o += scale * *new - *own;
+            }
+        }
+        let mut acts = Acts::new(cfg, Keep::NONE, 0, &lens);
+        let layer = Arc::make_mut(&mut acts.layers[self.site_layer()]);
+        match self.site {
+            Site::MlpOut { .. } => layer.mlp_out = out,
+            _ => layer.attn_out = out,
+        }
+        Table::identity(Arc::new(vec![acts]))
+    }
+
+    fn site_layer(&self) -> usize {
+        match self.site {
+            Site::MlpOut { layer } | Site::AttnOut { layer } => layer,
+            _ => 0,
+        }
+    }
+}
+
+impl Subspace {
+    /// The part of `x` that is replaced.
+    fn part<T: Real>(&self, x: &[T], at: &Components, out: &mut [T]) {
+        let mean = |i: usize| if self.centred { at.mean[i] } else { 0.0 };
+        let centred: Vec<f64> = x.iter().enumerate().map(|(i, x)| x.f64() - mean(i)).collect();
+        let mut high = vec![0.0; x.len()];
+        for direction in &at.directions {
+            let along: f64 = centred.iter().zip(direction).map(|(x, d)| x * d).sum();
+            for (h, d) in high.iter_mut().zip(direction) {
+                *h += if self.legacy { along } else { along * d };
+            }
+        }
+        for ((out, x), h) in out.iter_mut().zip(&centred).zip(&high) {
+            *out = T::of(if self.high { *h } else { x - h });
+        }
+    }
+}
