@@ -9,8 +9,10 @@ pub mod error;
 mod hub;
 pub mod load;
 pub mod model;
+pub mod pickle;
 pub mod save;
 pub mod tokenizer;
+pub mod torch;
 pub mod weights;
 
 pub use batch::{Batch, Codec, Row};

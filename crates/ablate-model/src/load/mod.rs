@@ -14,6 +14,7 @@ mod tensors;
 
 pub(crate) use check::{config as check_config, weights as check_weights};
 pub(crate) use hash::weights as hash_weights;
+pub(crate) use map::map;
 pub(crate) use tensors::Tensors;
 
 use std::collections::BTreeMap;

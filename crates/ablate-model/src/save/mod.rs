@@ -2,11 +2,12 @@
 //! written by the architecture's own table and read back before anything else: what a format cannot say is an error,
 //! never a silently different model.
 
-mod file;
+pub(crate) mod file;
 mod format;
 mod tensors;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ablate_tensor::Real;
