@@ -7,6 +7,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 mod hub;
+pub mod interpbench;
 pub mod load;
 pub mod model;
 pub mod pickle;

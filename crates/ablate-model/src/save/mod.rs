@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ablate_tensor::Real;
 use serde_json::{Map, Value};
 
+pub(crate) use format::difference;
 pub use format::{Abilities, Heads, abilities};
 
 use crate::arch::{self, Fields, Has, Names};
