@@ -198,7 +198,8 @@ fn check_about(path: &Path, bytes: &[u8], entries: &Entries) -> Result<()> {
     match text("version").or_else(|| text(".format_version")) {
         Some(version) if version.parse::<u32>().is_ok() => Ok(()),
         Some(version) => {
-            Err(Error::file(path, format!("has format version {version:?}, which is no number")))
+            let message = format!("has format version {version:?}, which is no number");
+            Err(Error::file(path, message).with_hint("write it with torch.save"))
         }
         None => Err(Error::file(path, "has no entry version").with_hint("write it with torch.save")),
     }
