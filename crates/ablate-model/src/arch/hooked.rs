@@ -111,10 +111,7 @@ pub(crate) struct Parts {
 pub(crate) fn read(c: &Fields) -> Result<(Config, Parts)> {
     refuse(c)?;
     let (n_layers, d_model, d_head) = (c.layers("n_layers")?, c.size("d_model")?, c.size("d_head")?);
-    let n_heads = match unset(c, "n_heads")? {
-        true => c.divide(d_model, d_head)?,
-        false => c.size("n_heads")?,
-    };
+    let n_heads = if unset(c, "n_heads")? { c.divide(d_model, d_head)? } else { c.size("n_heads")? };
     let d_vocab = c.size("d_vocab")?;
     let d_vocab_out = if unset(c, "d_vocab_out")? { d_vocab } else { c.size("d_vocab_out")? };
     let attn_only = c.flag_or("attn_only", false)?;
@@ -246,8 +243,7 @@ fn attn_scale(c: &Fields, d_head: usize) -> Result<f64> {
     }
     let usual = (d_head as f64).powf(-0.5);
     match c.opt_number("attn_scale")? {
-        None => Ok(usual),
-        Some(-1.0) => Ok(usual),
+        None | Some(-1.0) => Ok(usual),
         // a root that was rounded on its way is still the root
         Some(x) if (x * usual - 1.0).abs() < 1e-6 => Ok(usual),
         Some(x) if x > 0.0 => Ok(1.0 / x),

@@ -115,10 +115,6 @@ fn scalar(dtype: &Object, bytes: &[u8]) -> Parsed<Json> {
     if state.get(1).and_then(Value::as_str) == Some(">") {
         return Err("a NumPy number in big-endian order".into());
     }
-    /// The bytes as an array, if they are as many.
-    fn of<const N: usize>(bytes: &[u8]) -> Parsed<[u8; N]> {
-        bytes.try_into().map_err(|_| format!("a NumPy number of {} bytes instead of {N}", bytes.len()))
-    }
     let float = |x: f64| Number::from_f64(x).map(Json::Number).ok_or(format!("the number {x} is not finite"));
     match kind {
         "f8" => float(f64::from_le_bytes(of(bytes)?)),
@@ -131,4 +127,9 @@ fn scalar(dtype: &Object, bytes: &[u8]) -> Parsed<Json> {
         "b1" => Ok((of::<1>(bytes)?[0] != 0).into()),
         other => Err(format!("a NumPy number of type {other}, which is not read")),
     }
+}
+
+/// The bytes as an array, if they are as many.
+fn of<const N: usize>(bytes: &[u8]) -> Parsed<[u8; N]> {
+    bytes.try_into().map_err(|_| format!("a NumPy number of {} bytes instead of {N}", bytes.len()))
 }

@@ -196,9 +196,10 @@ pub fn stored_bytes(model: &Model) -> Option<u64> {
     if origin.is_file() {
         return fs::metadata(origin).ok().map(|m| m.len());
     }
-    let single = origin.join("model.safetensors");
-    if let Ok(meta) = fs::metadata(single) {
-        return Some(meta.len());
+    for name in ["model.safetensors", crate::interpbench::WEIGHTS] {
+        if let Ok(meta) = fs::metadata(origin.join(name)) {
+            return Some(meta.len());
+        }
     }
     let shards = fs::read_dir(origin).ok()?.filter_map(std::result::Result::ok);
     let shards = shards.filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"));

@@ -61,13 +61,11 @@ fn entry(path: &Path, archive: &mut Archive<'_>, i: usize, len: usize) -> Result
     let size = usize::try_from(file.size()).ok().filter(|_| file.size() == file.compressed_size());
     let start = file.data_start().and_then(|n| usize::try_from(n).ok());
     let range = size.zip(start).and_then(|(n, from)| Some(from..from.checked_add(n)?));
-    match range.filter(|r| r.end <= len) {
-        Some(range) => Ok((name, range)),
-        None => {
-            let sizes = format!("{} bytes stored as {}", file.size(), file.compressed_size());
-            Err(fail(format!("zip entry {name} is said to have {sizes}, but the file has {len}")))
-        }
+    if let Some(range) = range.filter(|r| r.end <= len) {
+        return Ok((name, range));
     }
+    let sizes = format!("{} bytes stored as {}", file.size(), file.compressed_size());
+    Err(fail(format!("zip entry {name} is said to have {sizes}, but the file has {len}")))
 }
 
 /// Reads entry `i` to its end, where the checksum is compared.

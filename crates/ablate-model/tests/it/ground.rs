@@ -30,12 +30,15 @@ fn numbers(v: &Value) -> Vec<f64> {
     serde_json::from_value(v["val"].clone()).unwrap()
 }
 
-/// All logits at every position, and the activations of a run.
+/// The value of a site at a row of a run.
+pub(crate) type Read<'a> = &'a dyn Fn(Site, usize) -> Vec<f64>;
+
+/// All logits at every position; `check` sees the activations of the run.
 pub(crate) fn run<T: Real>(
     model: &Model,
     w: &Weights<T>,
     ids: &[Vec<u32>],
-    check: &dyn Fn(&dyn Fn(Site, usize) -> Vec<f64>),
+    check: &dyn Fn(Read<'_>),
 ) -> Vec<f64> {
     let c = model.config();
     let row = |ids: &Vec<u32>| Row { clean: ids.clone(), ..Row::default() };
@@ -59,7 +62,7 @@ pub(crate) fn run<T: Real>(
 }
 
 /// Largest difference, absolute and relative to the largest expected number.
-fn gaps(found: &[f64], expected: &[f64]) -> (f64, f64) {
+pub(crate) fn gaps(found: &[f64], expected: &[f64]) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
     let gap = found.iter().zip(expected).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
     (gap, gap / expected.iter().fold(1.0, |m: f64, x| m.max(x.abs())))
@@ -74,7 +77,7 @@ fn outputs_and_activations_are_the_references() {
     for (case, absolute, relative) in [("3", 2e-6, 2e-6), ("13", 1e-3, 3e-5)] {
         for dtype in [DType::F32, DType::F64] {
             let (model, io) = (load(&folder(case), &options(dtype)), io(case));
-            let activations = |read: &dyn Fn(Site, usize) -> Vec<f64>| {
+            let activations = |read: Read<'_>| {
                 let (n, layers) = (model.config().n_ctx, model.config().n_layers);
                 let of = |site: &dyn Fn(usize) -> Site, name: &str| {
                     for l in 0..layers {

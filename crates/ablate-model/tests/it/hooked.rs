@@ -10,7 +10,7 @@ use ablate_model::{AnyWeights, DType, LoadOptions, Model};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 
-use crate::ground::folder;
+use crate::ground::{folder, gaps, run};
 use crate::load::{gap, load, logits, options};
 use crate::{ARCHS, golden, sequences};
 
@@ -181,8 +181,11 @@ fn settings_select_the_forward_pass() {
     assert!(w.norm_final.as_ref().unwrap().b.is_none());
 }
 
+/// Name, shape, type and numbers of a tensor.
+type Stored = (String, Vec<usize>, Number, Vec<f64>);
+
 /// Case 3's weights with a change.
-fn with_weights(change: &dyn Fn(&mut Vec<(String, Vec<usize>, Number, Vec<f64>)>)) -> TempDir {
+fn with_weights(change: &dyn Fn(&mut Vec<Stored>)) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(folder("3").join(SETTINGS), dir.path().join(SETTINGS)).unwrap();
     let file = TorchFile::open(&folder("3").join(WEIGHTS)).unwrap();
@@ -211,7 +214,7 @@ fn with_weights(change: &dyn Fn(&mut Vec<(String, Vec<usize>, Number, Vec<f64>)>
 fn tensors_must_be_those_of_the_settings() {
     load(with_weights(&|_| {}).path(), &options(DType::F32));
     let name = "blocks.1.attn.W_Q";
-    let at = |all: &[(String, Vec<usize>, Number, Vec<f64>)]| all.iter().position(|t| t.0 == name).unwrap();
+    let at = |all: &[Stored]| all.iter().position(|t| t.0 == name).unwrap();
     refused(with_weights(&|all| drop(all.remove(at(all)))).path(), &[WEIGHTS, name, "missing"]);
     let wrong = with_weights(&|all| {
         let i = at(all);
@@ -300,4 +303,36 @@ fn rotary_settings_are_read() {
     assert!(
         cos[..rope.rot_dim].iter().all(|x| *x == 1.0) && (cos[rope.rot_dim] - 1.0_f64.cos()).abs() < 1e-12
     );
+}
+
+#[test]
+fn logits_are_those_of_transformer_lens() {
+    let all = golden("../hooked");
+    // two variants rotate by tables that TransformerLens keeps in f32
+    for (name, limit) in [
+        ("adjacent", 1e-6),
+        ("grouped", 1e-5),
+        ("bidirectional", 1e-12),
+        ("attention", 1e-12),
+        ("bf16", 1e-11),
+        ("local", 1e-10),
+    ] {
+        let model = load(&all.join(name), &options(DType::F64));
+        let text = std::fs::read_to_string(all.join(name).join("logits.json")).unwrap();
+        let cases: Vec<Json> = serde_json::from_str(&text).unwrap();
+        let AnyWeights::F64(w) = model.weights() else { panic!() };
+        for case in cases {
+            let ids: Vec<u32> = serde_json::from_value(case["tokens"].clone()).unwrap();
+            let expected: Vec<Vec<f64>> = serde_json::from_value(case["logits"].clone()).unwrap();
+            let found = run(&model, w, &[ids], &|_| {});
+            let gap = gaps(&found, &expected.concat()).0;
+            println!("{name}: {gap:.1e}");
+            assert!(gap < limit, "{name}: {gap:e}");
+        }
+        // and there and back
+        let dir = tempfile::tempdir().unwrap();
+        write_interpbench(dir.path(), &model, &[], &Map::new()).unwrap();
+        let back = load(dir.path(), &options(DType::F64));
+        assert_eq!((back.config(), back.hash()), (model.config(), model.hash()), "{name}");
+    }
 }

@@ -19,7 +19,7 @@ fn refused(bytes: &[u8], word: &str) -> Refused {
 /// The pickle of these instructions, protocol 4.
 fn program(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![0x80, 4];
-    parts.iter().for_each(|p| bytes.extend_from_slice(p));
+    bytes.extend(parts.concat());
     bytes.push(b'.');
     bytes
 }

@@ -267,7 +267,9 @@ fn zips_are_not_trusted() {
     let at =
         |bytes: &[u8]| (0..bytes.len()).filter(|i| bytes[*i..].starts_with(b"data.pkx")).collect::<Vec<_>>();
     let mut same = twice.clone();
-    at(&twice).into_iter().for_each(|i| same[i + 7] = b'l');
+    for i in at(&twice) {
+        same[i + 7] = b'l';
+    }
     refused(&same, &["same name"]);
 }
 
