@@ -7,10 +7,13 @@ pub mod config;
 pub mod engine;
 pub mod error;
 mod hub;
+pub mod interpbench;
 pub mod load;
 pub mod model;
+pub mod pickle;
 pub mod save;
 pub mod tokenizer;
+pub mod torch;
 pub mod weights;
 
 pub use batch::{Batch, Codec, Row};

@@ -51,6 +51,11 @@ impl Fields {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
+    /// All entries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.map.iter()
+    }
+
     /// Whether the entry `key` is present, null included.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)

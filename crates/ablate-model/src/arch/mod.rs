@@ -10,6 +10,7 @@ mod gguf;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+pub(crate) mod hooked;
 mod llama;
 mod mistral;
 mod opt;

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 
 /// The file's bytes, mapped read-only.
-pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
+pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
     let read = |source| Error::Read { path: path.to_path_buf(), source };
     let file = File::open(path).map_err(read)?;
     let meta = file.metadata().map_err(read)?;

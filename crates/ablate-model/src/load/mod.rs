@@ -8,12 +8,14 @@ mod fold;
 mod gguf;
 mod gguf_tokenizer;
 mod hash;
+mod hooked;
 mod map;
 mod safetensors;
 mod tensors;
 
 pub(crate) use check::{config as check_config, weights as check_weights};
 pub(crate) use hash::weights as hash_weights;
+pub(crate) use map::map;
 pub(crate) use tensors::Tensors;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use serde_json::Value;
 use crate::arch::{self, Fields, Names};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::interpbench;
 use crate::model::{AnyWeights, Model};
 use crate::tokenizer::Tokenizer;
 
@@ -151,11 +154,14 @@ pub(crate) fn load(spec: &str, options: &LoadOptions) -> Result<Model> {
         .with_hint("a model is a folder with config.json, a .gguf file, a Hugging Face repository such as gpt2 or EleutherAI/pythia-160m, or builtin:NAME"))
 }
 
-/// The model in an HF folder.
+/// The model in a folder of Hugging Face's or InterpBench's form.
 fn load_folder(folder: &Path, options: &LoadOptions) -> Result<Model> {
     let path = folder.join("config.json");
     if !path.is_file() {
-        let hint = "a model folder needs config.json, *.safetensors and, for texts, tokenizer.json";
+        if folder.join(interpbench::SETTINGS).is_file() {
+            return hooked::load(folder, options);
+        }
+        let hint = "a model folder needs config.json, *.safetensors and, for texts, tokenizer.json; or, as InterpBench has it, ll_model_cfg.pkl and ll_model.pth";
         return Err(Error::file(folder, "holds no config.json").with_hint(hint));
     }
     let fields = Fields::new(&path, read_object(&path)?);
@@ -229,12 +235,7 @@ impl Parts {
                 (AnyWeights::F32(Arc::new(w)), ignored)
             }
         };
-        let mut notes = BTreeMap::new();
-        notes.insert("source".to_owned(), format!("{} ({})", self.source, tensors.kinds().join(", ")));
-        notes.insert("fold_norm".to_owned(), options.fold_norm.to_string());
-        notes.insert("center".to_owned(), options.center.to_string());
-        let rounded = if options.rounds() { " (weights rounded to bf16, computed in f32)" } else { "" };
-        notes.insert("dtype".to_owned(), format!("{}{rounded}", options.dtype.name()));
+        let mut notes = notes(&format!("{} ({})", self.source, tensors.kinds().join(", ")), options);
         if !self.pruned.is_empty() {
             let count: usize = self.pruned.iter().map(Vec::len).sum();
             notes.insert("pruned heads".to_owned(), format!("{count} heads are not in the file and are 0"));
@@ -253,6 +254,18 @@ impl Parts {
         model.set_loading_bytes(tensors.converted());
         Ok(model)
     }
+}
+
+/// What was decided when a model of this source was loaded.
+fn notes(source: &str, options: &LoadOptions) -> BTreeMap<String, String> {
+    let rounded = if options.rounds() { " (weights rounded to bf16, computed in f32)" } else { "" };
+    let notes = [
+        ("source", source.to_owned()),
+        ("fold_norm", options.fold_norm.to_string()),
+        ("center", options.center.to_string()),
+        ("dtype", format!("{}{rounded}", options.dtype.name())),
+    ];
+    notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 pub(crate) fn change<T: ablate_tensor::Real>(

@@ -13,7 +13,10 @@ use super::tensors::Tensor;
 use crate::error::{Error, Result};
 
 /// Writes `path`: first a file beside it, then renamed.
-pub(super) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+pub(crate) fn write(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = PathBuf::from(beside);

@@ -82,7 +82,7 @@ pub(super) fn normal(config: &Config, name: &str) -> Config {
 }
 
 /// What differs between two configurations, if anything; what an architecture is called does not count.
-pub(super) fn difference(a: &Config, b: &Config) -> Option<&'static str> {
+pub(crate) fn difference(a: &Config, b: &Config) -> Option<&'static str> {
     let close = |x: f64, y: f64| (x - y).abs() <= 1e-9 * x.abs().max(y.abs());
     let shape = |c: &Config| (c.n_layers, c.d_model, c.d_mlp, c.d_vocab, c.d_vocab_out, c.n_ctx);
     let heads = |c: &Config| (c.n_heads, c.n_kv_heads, c.d_head);

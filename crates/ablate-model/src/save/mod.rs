@@ -2,16 +2,18 @@
 //! written by the architecture's own table and read back before anything else: what a format cannot say is an error,
 //! never a silently different model.
 
-mod file;
+pub(crate) mod file;
 mod format;
 mod tensors;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ablate_tensor::Real;
 use serde_json::{Map, Value};
 
+pub(crate) use format::difference;
 pub use format::{Abilities, Heads, abilities};
 
 use crate::arch::{self, Fields, Has, Names};
@@ -194,9 +196,10 @@ pub fn stored_bytes(model: &Model) -> Option<u64> {
     if origin.is_file() {
         return fs::metadata(origin).ok().map(|m| m.len());
     }
-    let single = origin.join("model.safetensors");
-    if let Ok(meta) = fs::metadata(single) {
-        return Some(meta.len());
+    for name in ["model.safetensors", crate::interpbench::WEIGHTS] {
+        if let Ok(meta) = fs::metadata(origin.join(name)) {
+            return Some(meta.len());
+        }
     }
     let shards = fs::read_dir(origin).ok()?.filter_map(std::result::Result::ok);
     let shards = shards.filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"));
