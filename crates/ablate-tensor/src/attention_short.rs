@@ -46,7 +46,11 @@ pub struct ShortGradient<'a, T> {
 impl<T: Real> Attention<T> {
     /// Whether sequences of `n_keys` keys are better computed side by side (wide heads fill vectors by themselves).
     pub fn is_short(&self, n_keys: usize) -> bool {
-        self.width <= 32 && n_keys <= 32 && n_keys * self.width <= MOST && self.softcap.is_none() && self.kv_heads == self.heads
+        self.width <= 32
+            && n_keys <= 32
+            && n_keys * self.width <= MOST
+            && self.softcap.is_none()
+            && self.kv_heads == self.heads
     }
 
     /// Head outputs of all sequences, at the query rows of `z` (`[rows, heads·width]`).
@@ -224,14 +228,7 @@ fn add_product<T: Real>(to: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
 
 /// Head `h` of `n` rows of each sequence, sequences innermost; missing sequences are 0.
 #[inline(always)]
-fn gather<T: Real>(
-    from: &[T],
-    n: usize,
-    a: &Attention<T>,
-    h: usize,
-    rows: &[usize],
-    to: &mut Vec<Lanes<T>>,
-) {
+fn gather<T: Real>(from: &[T], n: usize, a: &Attention<T>, h: usize, rows: &[usize], to: &mut Vec<Lanes<T>>) {
     let (w, stride) = (a.width, a.heads * a.width);
     to.clear();
     to.resize(n * w, [T::ZERO; SIDE]);
@@ -247,14 +244,7 @@ fn gather<T: Real>(
 
 /// The way back from [`gather`].
 #[inline(always)]
-fn store<T: Real>(
-    from: &[Lanes<T>],
-    n: usize,
-    a: &Attention<T>,
-    h: usize,
-    rows: &[usize],
-    to: &mut [T],
-) {
+fn store<T: Real>(from: &[Lanes<T>], n: usize, a: &Attention<T>, h: usize, rows: &[usize], to: &mut [T]) {
     let (w, stride) = (a.width, a.heads * a.width);
     for (l, &first) in rows.iter().enumerate() {
         for i in 0..n {
@@ -295,7 +285,8 @@ mod tests {
             let (mut dq, mut dk, mut dv) = (vec![0.0; count], vec![0.0; k.len()], vec![0.0; k.len()]);
             a.short_backward(&s, &dz, &mut ShortGradient { dq: &mut dq, dk: &mut dk, dv: &mut dv });
             for i in 0..n {
-                let (qr, kr) = (i * at.len() * row..(i + 1) * at.len() * row, i * len * row..(i + 1) * len * row);
+                let (qr, kr) =
+                    (i * at.len() * row..(i + 1) * at.len() * row, i * len * row..(i + 1) * len * row);
                 let (q, k, v, dz) = (&q[qr.clone()], &k[kr.clone()], &v[kr.clone()], &dz[qr.clone()]);
                 let mut alone = vec![0.0; q.len()];
                 let mut grads = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]];
@@ -307,7 +298,12 @@ mod tests {
                     let [dq, dk, dv] = &mut grads;
                     a.backward(&pass, &mut HeadGradient { dq, dk, dv }, &mut Vec::new());
                 }
-                let pairs = [(&z[qr.clone()], &alone), (&dq[qr], &grads[0]), (&dk[kr.clone()], &grads[1]), (&dv[kr], &grads[2])];
+                let pairs = [
+                    (&z[qr.clone()], &alone),
+                    (&dq[qr], &grads[0]),
+                    (&dk[kr.clone()], &grads[1]),
+                    (&dv[kr], &grads[2]),
+                ];
                 for (found, expected) in pairs {
                     for (f, e) in found.iter().zip(expected) {
                         assert!((f - e).abs() < 1e-12, "{f} {e}");

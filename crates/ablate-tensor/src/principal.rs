@@ -13,8 +13,7 @@ pub fn principal_components(rows: &[f64], dim: usize, k: usize) -> Option<Princi
     if n < 2 || k > n.min(dim) {
         return None;
     }
-    let mean: Vec<f64> =
-        (0..dim).map(|j| rows[j..].iter().step_by(dim).sum::<f64>() / n as f64).collect();
+    let mean: Vec<f64> = (0..dim).map(|j| rows[j..].iter().step_by(dim).sum::<f64>() / n as f64).collect();
     let centred: Vec<f64> = rows.iter().enumerate().map(|(i, x)| x - mean[i % dim]).collect();
     let svd = MatRef::from_row_major_slice(&centred, n, dim).thin_svd().ok()?;
     let (s, v) = (svd.S().column_vector(), svd.V());

@@ -177,16 +177,40 @@ fn tanh_f32(x: f32) -> f32 {
     if a < 0.625 { small } else { big }
 }
 
-/// The error function by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7, plus rounding).
+/// The error function as a quotient of polynomials, an odd one of degree 13 by an even one of degree 8, on `[-4, 4]` (Eigen's
+/// coefficients); outside, ±1 to the last digit. Within 4e-7 of the true value.
 #[inline(always)]
 fn erf_f32(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / a.mul_add(0.327_591_1, 1.0);
-    let p = 1.061_405_4_f32;
-    let p = p.mul_add(t, -1.453_152);
-    let p = p.mul_add(t, 1.421_413_8);
-    let p = p.mul_add(t, -0.284_496_72);
-    let p = p.mul_add(t, 0.254_829_6);
-    let y = 1.0 - p * t * exp_f32(-a * a);
-    y.copysign(x)
+    let x = if x > 4.0 { 4.0 } else { x };
+    let x = if x < -4.0 { -4.0 } else { x };
+    let s = x * x;
+    let p = -2.726_142_3e-10_f32;
+    let p = p.mul_add(s, 2.770_681_4e-8);
+    let p = p.mul_add(s, -2.101_024e-6);
+    let p = p.mul_add(s, -5.692_506_4e-5);
+    let p = p.mul_add(s, -7.349_906_3e-4);
+    let p = p.mul_add(s, -2.954_599_8e-3);
+    let p = p.mul_add(s, -1.609_603_3e-2);
+    let q = -1.456_607_2e-5_f32;
+    let q = q.mul_add(s, -2.133_740_6e-4);
+    let q = q.mul_add(s, -1.682_827e-3);
+    let q = q.mul_add(s, -7.373_329_2e-3);
+    let q = q.mul_add(s, -1.426_473_9e-2);
+    x * p / q
+}
+
+#[cfg(test)]
+mod tests {
+    use super::erf_f32;
+
+    #[test]
+    fn the_error_function_is_right_to_single_precision() {
+        let mut worst = 0.0_f64;
+        for i in -60_000..=60_000 {
+            let x = i as f32 * 1e-4;
+            worst = worst.max((f64::from(erf_f32(x)) - libm::erf(f64::from(x))).abs());
+        }
+        assert!(worst < 4e-7, "{worst}");
+        assert_eq!(erf_f32(1e-20) > 1e-20, true);
+    }
 }

@@ -92,7 +92,8 @@ impl Metric {
                     row: i,
                     message: format!("the metric {} needs `{field}`", self.name()),
                     hint: Some(
-                        "choose another --metric (kl and mse need no labels) or add the field to the data".into(),
+                        "choose another --metric (kl and mse need no labels) or add the field to the data"
+                            .into(),
                     ),
                 });
             }

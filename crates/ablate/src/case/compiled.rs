@@ -65,7 +65,8 @@ fn layer<T: Real>(layer: &Layer) -> LayerWeights<T> {
     let side_by_side = |of: fn(&ablate_rasp::Head) -> &ablate_rasp::Matrix| {
         let maps: Vec<_> = layer.heads.iter().map(of).collect();
         let (rows, cols) = maps.first().map_or((0, 0), |m| (m.rows.len(), m.cols.len()));
-        let data = (0..rows).flat_map(|i| maps.iter().flat_map(move |m| (0..cols).map(move |j| T::of(m.at(i, j)))));
+        let data =
+            (0..rows).flat_map(|i| maps.iter().flat_map(move |m| (0..cols).map(move |j| T::of(m.at(i, j)))));
         Linear::new(Matrix::row_major(data.collect(), rows, cols * maps.len()))
     };
     let below: Vec<T> = layer.heads.iter().flat_map(|h| h.w_o.data.iter().map(|&x| T::of(x))).collect();

@@ -121,7 +121,11 @@ pub fn right(case: &Case, model: &Model, inputs: &Inputs) -> Result<Vec<bool>> {
         AnyWeights::F64(w) => scene.plain(model.config(), w)?,
     };
     let wrong = wrong.chunks_exact(scene.positions);
-    Ok(scene.unique_of.iter().flat_map(|&u| wrong.clone().nth(u).unwrap_or_default().iter().map(|w| *w == 0.0)).collect())
+    Ok(scene
+        .unique_of
+        .iter()
+        .flat_map(|&u| wrong.clone().nth(u).unwrap_or_default().iter().map(|w| *w == 0.0))
+        .collect())
 }
 
 /// Inputs without repetition, and which input is which.
@@ -235,7 +239,10 @@ impl Scene {
             .collect();
         let positions = inputs.ids.first().map_or(0, |ids| ids.len() - 1);
         if positions == 0 || inputs.ids.iter().any(|ids| ids.len() != positions + 1) {
-            return Err(Error::argument("inputs must be of one length, with tokens after BOS", "give full inputs"));
+            return Err(Error::argument(
+                "inputs must be of one length, with tokens after BOS",
+                "give full inputs",
+            ));
         }
         let labels = Labels::of(case, inputs, &rows);
         let ids = rows.iter().map(|&i| inputs.ids[i].clone()).collect();
@@ -251,7 +258,8 @@ impl Scene {
 
     /// Runs the clean inputs; the engine's base run for everything else.
     fn base<T: Real>(&self, engine: &Engine<'_, T>, judge: &dyn Judge<T>) -> Result<Base<T>> {
-        let keep = Keep::PRE | Keep::Z | Keep::MID | Keep::MLP | Keep::ATTN_OUT | Keep::MLP_OUT | Keep::NEURONS;
+        let keep =
+            Keep::PRE | Keep::Z | Keep::MID | Keep::MLP | Keep::ATTN_OUT | Keep::MLP_OUT | Keep::NEURONS;
         Ok(engine.base(&Compiled::default(), &Sources::new(), keep, true, judge)?)
     }
 
@@ -469,7 +477,9 @@ struct Shares<'a> {
 
 impl<'a> Shares<'a> {
     fn new(scene: &'a Scene, setup: &Setup, clean: &[f64], corrupt: Vec<f64>) -> Result<Self> {
-        if !(0..scene.n()).any(|i| (0..scene.positions).any(|p| scene.labels.differ(p, i * scene.positions + p))) {
+        if !(0..scene.n())
+            .any(|i| (0..scene.positions).any(|p| scene.labels.differ(p, i * scene.positions + p)))
+        {
             return Err(Error::argument(
                 "the case gives the same outputs for all inputs: there is nothing to change",
                 "give more inputs, with different outputs",

@@ -50,7 +50,8 @@ fn draw(report: &CaseReport, text: &mut String) -> Result<(), Box<dyn std::error
         for row in report.rows.iter().filter(|r| r.status == status) {
             let at = |(i, s): (usize, &f64)| Some((i as f64, *row.effects.get(&s.to_string())?));
             let points: Vec<(f64, f64)> = scales.iter().enumerate().filter_map(at).collect();
-            let series = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+            let series =
+                chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
             if !labelled {
                 series
                     .label(status.replace('_', " "))

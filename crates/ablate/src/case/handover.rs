@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ablate_graph::format::CircuitFile;
 use ablate_graph::{Circuit, Edge, Graph, Kv, Level, Node, Reader};
-use ablate_model::Model;
+use ablate_model::{Model, interpbench};
 use ablate_rasp::OutputEncoding;
 use serde_json::{Value, json};
 
@@ -40,7 +40,8 @@ pub fn write(
 ) -> Result<Vec<&'static str>> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.into(), source })?;
     let edges = case.compiled().truth.hook_edges(case.compiled().n_layers());
-    let _ = (&edges, meta);
+    let none = serde_json::Map::new();
+    interpbench::write_interpbench(folder, model, &edges, meta.as_object().unwrap_or(&none))?;
     for (level, file) in [(Level::Edge, "truth.json"), (Level::Node, "nodes.json")] {
         let circuit = circuit(case, model, alignment, level)?;
         files::write_atomic(&folder.join(file), &CircuitFile::new(circuit).write())?;
@@ -85,13 +86,15 @@ pub fn circuit(case: &Case, model: &Model, alignment: &Alignment, level: Level) 
 
 fn readers(reader: Reader, stands_for: &dyn Fn(Node) -> Vec<Node>) -> Vec<Reader> {
     match reader {
-        Reader::Head { layer, head, slot } | Reader::Kv { layer, kv: head, slot } => stands_for(Node::head(layer, head))
-            .into_iter()
-            .filter_map(|n| match n {
-                Node::Head { layer, head } => Some(Reader::Head { layer, head, slot }),
-                _ => None,
-            })
-            .collect(),
+        Reader::Head { layer, head, slot } | Reader::Kv { layer, kv: head, slot } => {
+            stands_for(Node::head(layer, head))
+                .into_iter()
+                .filter_map(|n| match n {
+                    Node::Head { layer, head } => Some(Reader::Head { layer, head, slot }),
+                    _ => None,
+                })
+                .collect()
+        }
         Reader::Mlp { layer } => stands_for(Node::mlp(layer))
             .into_iter()
             .filter_map(|n| n.layer().map(|layer| Reader::Mlp { layer }))
@@ -142,7 +145,9 @@ fn labels(case: &Case) -> Value {
     let compiled = case.compiled();
     let tokens: Vec<String> = compiled.input_encoding.iter().map(ToString::to_string).collect();
     let outputs = match &compiled.output_encoding {
-        OutputEncoding::Categorical(values) => json!(values.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        OutputEncoding::Categorical(values) => {
+            json!(values.iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
         OutputEncoding::Numerical => json!("number"),
     };
     json!({

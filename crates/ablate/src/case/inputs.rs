@@ -116,7 +116,11 @@ fn tokens(case: &Case) -> Vec<u32> {
 /// The compiled model's output for one input, in `f32` as the benchmark computes it.
 fn output(compiled: &Compiled, row: usize, ids: &[u32]) -> Result<Vec<f64>> {
     let ids: Vec<usize> = ids.iter().map(|&t| t as usize).collect();
-    let bad = |message: String| Error::Row { row, message, hint: Some("inputs begin with BOS; `case list` shows vocabularies".into()) };
+    let bad = |message: String| Error::Row {
+        row,
+        message,
+        hint: Some("inputs begin with BOS; `case list` shows vocabularies".into()),
+    };
     if ids.first() != Some(&compiled.bos) {
         return Err(bad(format!("the first token is not BOS (id {})", compiled.bos)));
     }

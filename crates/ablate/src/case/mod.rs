@@ -18,7 +18,7 @@ use ablate_graph::{Circuit, Graph, Kv, Level, Node};
 use ablate_model::{Config, DType, Model};
 use ablate_rasp::{Compiled, OutputEncoding, Source, cases, truth};
 
-pub use alignment::{Alignment, Aligned};
+pub use alignment::{Aligned, Alignment};
 pub use inputs::Inputs;
 
 pub use subspace::Subspace;
@@ -53,7 +53,9 @@ impl Case {
     /// # Errors
     /// A program that is wrong or cannot be compiled; the message names line and column.
     pub fn parse(id: &str, text: &str) -> Result<Self> {
-        let refuse = |e: ablate_rasp::Error| Error::argument(format!("case {id}: {e}"), "see docs/guide/ground-truth.md");
+        let refuse = |e: ablate_rasp::Error| {
+            Error::argument(format!("case {id}: {e}"), "see docs/guide/ground-truth.md")
+        };
         let source = ablate_rasp::parse(text).map_err(refuse)?;
         let compiled = source.program.compile().map_err(refuse)?;
         Ok(Self { id: id.to_owned(), source, compiled })

@@ -279,9 +279,9 @@ pub(super) fn named(place: Place, field: &str, value: &Value) -> Result<Position
 
 /// Token indices, ascending.
 fn indices(place: Place, field: &str, value: &Value) -> Result<Vec<usize>> {
-    let list: Option<Vec<usize>> = value.as_array().and_then(|list| {
-        list.iter().map(|v| v.as_u64().and_then(|p| usize::try_from(p).ok())).collect()
-    });
+    let list: Option<Vec<usize>> = value
+        .as_array()
+        .and_then(|list| list.iter().map(|v| v.as_u64().and_then(|p| usize::try_from(p).ok())).collect());
     match list {
         Some(list) if !list.is_empty() && list.is_sorted_by(|a, b| a < b) => Ok(list),
         _ => Err(place.error(

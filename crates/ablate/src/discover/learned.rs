@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use super::run::{Job, shift};
 use super::{Attributed, Cost, Method, edge_pruning, subnetwork_probing, ugs};
-use crate::error::{Error, Result};
 use crate::adam::Adam;
+use crate::error::{Error, Result};
 use crate::metric::MetricJudge;
 
 /// How masks are learned.

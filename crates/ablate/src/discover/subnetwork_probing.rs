@@ -30,8 +30,8 @@
 use ablate_graph::rng::Random;
 
 use super::hard_concrete::HardConcrete;
-use crate::adam::Adam;
 use super::learned::{Learning, Mask};
+use crate::adam::Adam;
 
 /// Probability with which every node starts.
 const START: f64 = 0.9;

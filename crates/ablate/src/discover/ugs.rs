@@ -32,8 +32,8 @@
 
 use ablate_graph::rng::Random;
 
-use crate::adam::Adam;
 use super::learned::{Learning, Mask, sigmoid};
+use crate::adam::Adam;
 
 /// Probability with which every edge starts.
 const START: f64 = 0.9;

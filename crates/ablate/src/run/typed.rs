@@ -485,7 +485,9 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         let held =
             self.bytes().min(self.setup.budget.max(self.whole.max_len() * self.per_token() * size_of::<T>()));
         let reference = if self.setup.metric.compares() {
-            self.whole.rows().iter().map(|r| r.read_positions().len()).sum::<usize>() * self.cfg.d_vocab_out * (2 * size_of::<f64>() + size_of::<T>())
+            self.whole.rows().iter().map(|r| r.read_positions().len()).sum::<usize>()
+                * self.cfg.d_vocab_out
+                * (2 * size_of::<f64>() + size_of::<T>())
         } else {
             0
         };

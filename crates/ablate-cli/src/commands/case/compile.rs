@@ -18,7 +18,9 @@ use crate::table::Table;
 /// The folder is a MODEL for every command. `truth.json` is the true circuit's edges, `nodes.json` its nodes, `data.jsonl`
 /// pairs of inputs whose outputs differ, `labels.json` what each direction of the stream, token and output stands for.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  ablate case compile 3 -o case3\n  ablate case compile program.rasp -o mine -n 200")]
+#[command(
+    after_help = "Examples:\n  ablate case compile 3 -o case3\n  ablate case compile program.rasp -o mine -n 200"
+)]
 pub(crate) struct CompileArgs {
     /// The case: an id, or a .rasp file
     case: String,

@@ -43,7 +43,13 @@ pub(crate) struct EffectsArgs {
     #[arg(long, value_name = "SOURCE", value_enum, default_value = "resample")]
     ablation: Source,
     /// Factors on the value put in place
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "1",
+        allow_negative_numbers = true
+    )]
     scales: Vec<f64>,
     /// Replace only a part of the value: pca:K = what lies in its first K principal components, or what does not
     #[arg(long, value_name = "pca:K", value_parser = components)]
@@ -112,7 +118,12 @@ pub(crate) fn run(app: &App<'_>, args: &EffectsArgs) -> Result<Outcome> {
     let mut run = Run::start(app, app.manifest(Some(&model), Conventions::default()), None)?;
     if app.globals.explain {
         let runs = nodes.len() * args.scales.len();
-        let line = format!("{runs} runs of {} pairs: {} nodes, {} scales", inputs.len().pow(2), nodes.len(), args.scales.len());
+        let line = format!(
+            "{runs} runs of {} pairs: {} nodes, {} scales",
+            inputs.len().pow(2),
+            nodes.len(),
+            args.scales.len()
+        );
         app.printer.line(&line)?;
         return Ok(Outcome::Done);
     }

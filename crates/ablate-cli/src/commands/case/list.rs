@@ -33,7 +33,8 @@ pub(crate) fn run(app: &App<'_>, args: &ListArgs) -> Result<Outcome> {
         ["id", "task", ">tokens", ">length", "causal", "output", ">layers", ">heads", ">nodes", ">edges", ""];
     let mut table = Table::new(&columns);
     for c in &report.cases {
-        let output = if c.output == "numerical" { "number".to_owned() } else { format!("{} classes", c.outputs) };
+        let output =
+            if c.output == "numerical" { "number".to_owned() } else { format!("{} classes", c.outputs) };
         table.row([
             c.id.clone(),
             shortened(&c.task),
@@ -49,7 +50,9 @@ pub(crate) fn run(app: &App<'_>, args: &ListArgs) -> Result<Outcome> {
         ]);
     }
     app.printer.table(&table)?;
-    app.printer.note("length counts BOS; nodes and edges are those that compute the program, read off the weights")?;
+    app.printer.note(
+        "length counts BOS; nodes and edges are those that compute the program, read off the weights",
+    )?;
     Ok(Outcome::Done)
 }
 

@@ -14,7 +14,9 @@ use crate::outcome::Outcome;
 
 /// Ground truth: compiled and trained models with known circuits
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  ablate case list\n  ablate case effects 3\n  ablate case compile 3 -o case3")]
+#[command(
+    after_help = "Examples:\n  ablate case list\n  ablate case effects 3\n  ablate case compile 3 -o case3"
+)]
 pub(crate) struct CaseArgs {
     #[command(subcommand)]
     command: CaseCommand,

@@ -20,7 +20,9 @@ use crate::table::{Table, number, percent};
 /// Writes a folder in InterpBench's format, with the data and the true circuit beside it. A run that is stopped goes on
 /// where it was when the same command is given again, to the same weights.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  ablate case train 3 -o case3\n  ablate case train 11 -o case11 --epochs 2 --inputs 1000")]
+#[command(
+    after_help = "Examples:\n  ablate case train 3 -o case3\n  ablate case train 11 -o case11 --epochs 2 --inputs 1000"
+)]
 pub(crate) struct TrainArgs {
     /// The case: an id, or a .rasp file
     case: String,
@@ -159,7 +161,8 @@ fn alignment(case: &Case) -> BTreeMap<String, Vec<String>> {
 }
 
 fn print(app: &App<'_>, report: &TrainingReport) -> Result<()> {
-    let columns = [">epoch", ">IIT loss", ">strict loss", ">behaviour loss", ">accuracy", ">interchange", ">strict"];
+    let columns =
+        [">epoch", ">IIT loss", ">strict loss", ">behaviour loss", ">accuracy", ">interchange", ">strict"];
     let mut table = Table::new(&columns);
     let skip = report.epochs.len().saturating_sub(10);
     for e in report.epochs.iter().skip(skip) {

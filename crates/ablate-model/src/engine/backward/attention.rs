@@ -110,8 +110,7 @@ impl<T: Real> Pass<'_, T> {
         let q = self.gather(&kept.q, zw);
         let q_rows: Vec<usize> = parts.iter().map(|p| p.start).collect();
         let k_rows = &self.acts.offsets[..parts.len()];
-        let batch =
-            Short { q: &q, k: &kept.k, v: &kept.v, q_rows: &q_rows, k_rows, at: &at, n_keys: len };
+        let batch = Short { q: &q, k: &kept.k, v: &kept.v, q_rows: &q_rows, k_rows, at: &at, n_keys: len };
         let mut dq = vec![T::ZERO; dz.len()];
         let mut out = ShortGradient { dq: &mut dq, dk: &mut slots.k, dv: &mut slots.v };
         attention.short_backward(&batch, dz, &mut out);
@@ -122,14 +121,7 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Attention of one example; `active` are its rows in `dz`.
-    pub(super) fn lane(
-        &self,
-        layer: usize,
-        i: usize,
-        active: Range<usize>,
-        dz: &[T],
-        slots: &mut Slots<T>,
-    ) {
+    pub(super) fn lane(&self, layer: usize, i: usize, active: Range<usize>, dz: &[T], slots: &mut Slots<T>) {
         let (cfg, kept) = (self.ctx.cfg, &self.acts.layers[layer]);
         let (dh, zw) = (cfg.d_head, cfg.n_heads * cfg.d_head);
         // keys and values are one for each query head where readers were cut

@@ -156,6 +156,27 @@ impl<T: Real> Engine<'_, T> {
         kept.ok_or_else(|| Error::plan("internal: nothing was kept"))
     }
 
+    /// What the first `layers` layers give under `plan`, every position, as one block: enough of a run to be the source of
+    /// nodes in them.
+    pub fn first_layers(
+        &self,
+        plan: &Compiled,
+        sources: &Sources<T>,
+        keep: Keep,
+        layers: usize,
+    ) -> Result<Acts<T>> {
+        let plans = [plan];
+        let block_of = vec![0; self.batch().len()];
+        let lanes = self.fresh_lanes();
+        let ctx = self.context(sources, &plans, &[], &block_of);
+        let lens: Vec<usize> = self.batch().rows().iter().map(|r| r.clean.len()).collect();
+        let room = Acts::new(self.config(), keep, 0, &lens);
+        let kept = Chunk::new(&ctx, &lanes, true)
+            .keeping(keep, room)
+            .run_first(layers.min(self.config().n_layers))?;
+        kept.ok_or_else(|| Error::plan("internal: nothing was kept"))
+    }
+
     /// Judges a block that was run whole (see [`Engine::block`]): `[reads, judge width]`.
     pub fn judge_block(&self, plan: &Compiled, acts: &Acts<T>, judge: &dyn Judge<T>) -> Result<Vec<f64>> {
         let plans = [plan];

@@ -100,6 +100,15 @@ impl<'a, T: Real> Chunk<'a, T> {
         Ok((self.b.x, self.map, self.kept))
     }
 
+    /// Runs the first `layers` layers only, from the embedding; returns what was kept of them.
+    pub(in crate::engine) fn run_first(mut self, layers: usize) -> Result<Option<Acts<T>>> {
+        self.b.x = vec![T::ZERO; self.map.pos.len() * self.ctx.cfg.d_model];
+        for layer in 0..layers {
+            self.layer(layer)?;
+        }
+        Ok(self.kept)
+    }
+
     /// Number of lanes that have joined at (`layer`, `at`) or before.
     fn joined(&self, layer: usize, at: JoinAt) -> usize {
         self.lanes.partition_point(|l| l.join <= (layer, at))

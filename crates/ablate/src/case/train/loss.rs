@@ -5,8 +5,8 @@ use std::ops::Range;
 use ablate_model::engine::{Judge, Slope};
 use ablate_tensor::{Real, ops};
 
-use super::super::effects::argmax;
 use super::super::Case;
+use super::super::effects::argmax;
 
 /// What outputs should be, `[pairs · positions]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -289,10 +289,8 @@ impl<'c> Trainer<'c> {
     pub fn step(&mut self, pairs: &Pairs, entry: usize, node: Option<Node>) -> Result<StepReport> {
         let mut report = StepReport { losses: [0.0; 3], norms: [0.0; 3] };
         let parts = pairs.parts(PARTS, self.config.d_vocab, self.config.n_ctx)?;
-        let exchanged = parts
-            .par_iter()
-            .map(|p| self.exchanged(&p.batch, entry))
-            .collect::<Result<Vec<Targets>>>()?;
+        let exchanged =
+            parts.par_iter().map(|p| self.exchanged(&p.batch, entry)).collect::<Result<Vec<Targets>>>()?;
         let recipe = self.recipe.clone();
         let nodes = self.alignment.entries[entry].trained.clone();
         let outside: Vec<Node> = node.into_iter().collect();
@@ -401,9 +399,13 @@ impl Pairs {
 }
 
 /// The plan in which `nodes` have the values of the corrupt run, and these.
-fn exchange(engine: &Engine<'_, f32>, nodes: &[Node]) -> Result<(ablate_model::engine::Compiled, Sources<f32>)> {
+fn exchange(
+    engine: &Engine<'_, f32>,
+    nodes: &[Node],
+) -> Result<(ablate_model::engine::Compiled, Sources<f32>)> {
     let donor = engine.compile(&Plan::on(ablate_graph::Side::Corrupt))?;
-    let acts = engine.block(&donor, &Sources::new(), Keep::Z | Keep::MLP, true, None)?;
+    let layers = nodes.iter().filter_map(|n| n.layer()).max().map_or(0, |l| l + 1);
+    let acts = engine.first_layers(&donor, &Sources::new(), Keep::Z | Keep::MLP, layers)?;
     let sources = Sources::from_iter([(Source::Resample, Table::identity(vec![acts].into()))]);
     let plan = nodes.iter().fold(Plan::new(), |plan, &n| plan.replace(Site::Node(n), Source::Resample));
     Ok((engine.compile(&plan)?, sources))
@@ -435,7 +437,10 @@ fn check(recipe: &Recipe) -> Result<()> {
         (recipe.rate > 0.0 && recipe.rate.is_finite(), "the step size must be above 0"),
         (recipe.clip > 0.0, "the largest norm must be above 0"),
         (recipe.inputs >= 10, "at least 10 inputs are needed"),
-        ([recipe.iit, recipe.strict, recipe.behaviour].iter().all(|w| *w >= 0.0), "weights must not be negative"),
+        (
+            [recipe.iit, recipe.strict, recipe.behaviour].iter().all(|w| *w >= 0.0),
+            "weights must not be negative",
+        ),
     ];
     match facts.iter().find(|(good, _)| !good) {
         None => Ok(()),

@@ -63,11 +63,10 @@ impl Parameters {
         let (d, z) = (cfg.d_model, cfg.n_heads * cfg.d_head);
         let embed = Matrix::row_major(take(cfg.d_vocab * d), cfg.d_vocab, d);
         let pos = Matrix::row_major(take(cfg.n_ctx * d), cfg.n_ctx, d);
-        let mut linear =
-            |n_in: usize, n_out: usize| {
-                let w = Matrix::row_major(take(n_in * n_out), n_in, n_out);
-                Linear { w, b: Some(take(n_out)) }
-            };
+        let mut linear = |n_in: usize, n_out: usize| {
+            let w = Matrix::row_major(take(n_in * n_out), n_in, n_out);
+            Linear { w, b: Some(take(n_out)) }
+        };
         let layers = (0..cfg.n_layers)
             .map(|_| LayerWeights {
                 norm1: None,
