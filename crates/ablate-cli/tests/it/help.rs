@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 21] = [
     "models",
     "inspect",
     "predict",
@@ -19,13 +19,22 @@ const COMMANDS: [&str; 15] = [
     "compare",
     "compress",
     "demo",
+    "case",
+    "case list",
+    "case compile",
+    "case effects",
+    "case train",
+    "case score",
 ];
 
 #[test]
 fn examples_of_every_command_run() {
     let folder = folder();
+    let program =
+        "task \"first token\"\nvocab \"a\", \"b\"\nmax_length 4\noutput map(t -> t == \"a\", tokens)\n";
+    std::fs::write(folder.path().join("program.rasp"), program).unwrap();
     for command in COMMANDS {
-        let out = ablate(folder.path()).args([command, "--help"]).output().unwrap();
+        let out = ablate(folder.path()).args(command.split(' ')).arg("--help").output().unwrap();
         assert_eq!(out.status.code(), Some(0));
         let help = String::from_utf8(out.stdout).unwrap();
         let examples: Vec<&str> = help.lines().filter_map(|l| l.strip_prefix("  ablate ")).collect();
@@ -38,6 +47,10 @@ fn examples_of_every_command_run() {
                     .iter_mut()
                     .filter(|w| *w == "models/gpt2")
                     .for_each(|w| *w = "builtin:induction".into());
+                words.push("--explain".into());
+            }
+            // a training run that takes a minute
+            if words.starts_with(&["case".into(), "train".into(), "3".into()]) {
                 words.push("--explain".into());
             }
             let out = ablate(folder.path()).args(&words).output().unwrap();
@@ -60,7 +73,7 @@ fn the_program_explains_itself() {
 fn every_command_has_the_flags_of_all() {
     let folder = folder();
     for command in COMMANDS {
-        let out = ablate(folder.path()).args([command, "--help"]).output().unwrap();
+        let out = ablate(folder.path()).args(command.split(' ')).arg("--help").output().unwrap();
         let help = String::from_utf8(out.stdout).unwrap();
         for flag in [
             "--json",

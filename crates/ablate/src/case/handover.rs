@@ -61,14 +61,30 @@ pub fn circuit(case: &Case, model: &Model, alignment: &Alignment, level: Level) 
     if level == Level::Node {
         return Ok(Circuit::of_nodes(&graph, alignment.nodes())?);
     }
-    let own = case.circuit(Level::Edge)?;
+    circuit_of(case, model, alignment, |_| true)
+}
+
+/// Those of the true edges that `which` accepts.
+///
+/// # Errors
+/// As [`circuit`].
+pub(super) fn circuit_of(
+    case: &Case,
+    model: &Model,
+    alignment: &Alignment,
+    which: impl Fn(&ablate_rasp::Edge) -> bool,
+) -> Result<Circuit> {
+    let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
+    let own = case.graph()?;
+    let truth = case.compiled().truth.edges.iter().filter(|e| which(e));
+    let names: Vec<String> = truth.map(ToString::to_string).collect();
     let stands_for = |node: Node| match node {
         Node::Input | Node::Logits => vec![node],
         other => alignment.of(other).map_or(vec![], <[Node]>::to_vec),
     };
     let mut ids = Vec::new();
-    for id in own.ids() {
-        let edge = own.graph().edge(ablate_graph::EdgeId(id));
+    for id in Circuit::of_names(&own, Level::Edge, &names)?.ids() {
+        let edge = own.edge(ablate_graph::EdgeId(id));
         for sender in stands_for(edge.sender) {
             for reader in readers(edge.reader, &stands_for) {
                 let Some(id) = graph.edge_id(Edge { sender, reader }) else {

@@ -15,10 +15,12 @@
 use std::sync::Arc;
 
 use ablate_graph::{Node, Site};
-use ablate_model::engine::{Acts, Keep, Table};
-use ablate_model::{Config, Weights};
+use ablate_model::engine::{Acts, Compiled, Engine, Keep, Sources, Table, TokenLogits};
+use ablate_model::model::AnyWeights;
+use ablate_model::{Batch, Config, Model, Weights};
 use ablate_tensor::{Into, Real, View, principal_components, product};
 
+use super::Inputs;
 use crate::error::{Error, Result};
 
 /// Which part of a node's value is replaced, and by what.
@@ -50,11 +52,11 @@ pub struct Components {
     pub variance: Vec<f64>,
 }
 
-/// The first `k` components of `node` at each position after BOS, over inputs of one length of which each stands as often
+/// The first `k` components of `node` (all of a node with fewer dimensions) at each position after BOS, over inputs of one length of which each stands as often
 /// as `counts` says.
 ///
 /// # Errors
-/// More components than inputs or dimensions.
+/// More components than inputs.
 pub(super) fn components<T: Real>(
     cfg: &Config,
     weights: &Weights<T>,
@@ -74,7 +76,7 @@ pub(super) fn components<T: Real>(
                 .flat_map(|i| &values[(i * len + p) * dim..][..dim])
                 .map(|x| x.f64())
                 .collect();
-            let found = principal_components(&rows, dim, k);
+            let found = principal_components(&rows, dim, k.min(dim));
             let Some((directions, mean, variance)) = found else {
                 return Err(Error::argument(
                     format!("{k} components of {} inputs with {dim} dimensions", rows.len() / dim),
@@ -227,4 +229,30 @@ impl Subspace {
             *out = T::of(if self.high { *h } else { x - h });
         }
     }
+}
+
+/// The first `k` principal components of `node` of `model` at each position after BOS, over these inputs.
+///
+/// # Errors
+/// Inputs of different lengths, more components than inputs or dimensions.
+pub fn of_inputs(model: &Model, inputs: &Inputs, node: Node, k: usize) -> Result<Vec<Components>> {
+    let batch = inputs.batch(model.config().d_vocab, model.config().n_ctx)?;
+    match model.weights() {
+        AnyWeights::F32(w) => of_batch(model.config(), w, &batch, node, k),
+        AnyWeights::F64(w) => of_batch(model.config(), w, &batch, node, k),
+    }
+}
+
+fn of_batch<T: Real>(
+    cfg: &Config,
+    weights: &Weights<T>,
+    batch: &Batch,
+    node: Node,
+    k: usize,
+) -> Result<Vec<Components>> {
+    let engine = Engine::new(cfg, weights, batch);
+    let keep = Keep::Z | Keep::NEURONS;
+    let none = TokenLogits { tokens: vec![] };
+    let run = engine.base(&Compiled::default(), &Sources::new(), keep, true, &none)?;
+    components(cfg, weights, &run.acts, &vec![1; batch.len()], node, k)
 }

@@ -3,6 +3,7 @@
 
 mod attribution;
 mod builtin;
+mod case;
 mod codec;
 mod compress;
 mod data_bad;

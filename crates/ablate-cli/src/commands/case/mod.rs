@@ -3,6 +3,7 @@
 mod compile;
 mod effects;
 mod list;
+mod score;
 mod train;
 
 use ablate::Result;
@@ -28,6 +29,7 @@ enum CaseCommand {
     Compile(compile::CompileArgs),
     Train(train::TrainArgs),
     Effects(effects::EffectsArgs),
+    Score(score::ScoreArgs),
 }
 
 /// Runs it.
@@ -37,6 +39,7 @@ pub(crate) fn run(app: &App<'_>, args: &CaseArgs) -> Result<Outcome> {
         CaseCommand::Compile(args) => compile::run(app, args),
         CaseCommand::Train(args) => train::run(app, args),
         CaseCommand::Effects(args) => effects::run(app, args),
+        CaseCommand::Score(args) => score::run(app, args),
     }
 }
 

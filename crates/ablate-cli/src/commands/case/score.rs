@@ -1,0 +1,185 @@
+//! `ablate case score`: how well methods find circuits that are known.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ablate::case::score::{METHODS, Score, score};
+use ablate::case::{Alignment, Case};
+use ablate::manifest::Conventions;
+use ablate::{Error, Observer, Result, files};
+use clap::Args;
+use serde_json::json;
+
+use crate::app::App;
+use crate::outcome::Outcome;
+use crate::run::Run;
+use crate::table::Table;
+
+/// Score discovery methods on cases: do they find the edges and nodes of the true circuit?
+///
+/// AUROC is the chance that a true edge (or node) has a larger |score| than a false one; precision is the share of true
+/// ones among as many as the circuit has. The query, key and value inputs of a head count as one.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  ablate case score --method acdc,eap --cases 3,13\n  \
+    ablate case score --method eap-ig-inputs,random --cases 3,4,13,19,38 --markdown methods.md")]
+pub(crate) struct ScoreArgs {
+    /// Methods, or all
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
+    method: Vec<String>,
+    /// Cases by id, or all that are not trivial
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "3,4,5,13,19,24,33,38")]
+    cases: Vec<String>,
+    /// A folder with a trained model of each case under its id, instead of compiled models
+    #[arg(long, value_name = "DIR")]
+    trained: Option<PathBuf>,
+    /// Pairs of inputs
+    #[arg(short, long, value_name = "N", default_value_t = 100)]
+    n: usize,
+    /// Write the table of methods as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// Runs it.
+pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
+    let methods = methods(&args.method)?;
+    let ids: Vec<String> = match &args.cases[..] {
+        [all] if all == "all" => Case::ids().map(str::to_owned).collect(),
+        ids => ids.to_vec(),
+    };
+    if let Some(path) = &args.markdown {
+        files::check_writable(path)?;
+    }
+    let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
+    if app.globals.explain {
+        app.printer.line(&format!("{} methods on {} cases", methods.len(), ids.len()))?;
+        return Ok(Outcome::Done);
+    }
+    let mut bar = app.bar("score");
+    bar.expect(ids.len() * methods.len());
+    let mut scores: Vec<Score> = Vec::new();
+    for id in &ids {
+        let case = super::find(id)?;
+        if args.cases.len() != ids.len() && case.trivial() {
+            bar.advance(methods.len(), 0);
+            continue;
+        }
+        let (model, alignment) = match &args.trained {
+            Some(folder) => (app.load(&folder.join(id).display().to_string())?, case.alignment()),
+            None => (case.model(app.globals.dtype)?, Alignment::identity(case.compiled())),
+        };
+        for method in &methods {
+            app.check_stop()?;
+            scores.extend(score(&case, &model, &alignment, method, args.n, app.globals.seed)?);
+            bar.advance(1, 0);
+        }
+    }
+    drop(bar);
+    if scores.is_empty() {
+        return Err(Error::argument("nothing could be scored", "choose other cases or methods"));
+    }
+    run.finish("case-scores", &json!({"scores": scores}), None)?;
+    print(app, &scores, ids.len())?;
+    let table = summary(&scores);
+    if let Some(path) = &args.markdown {
+        files::write_atomic(path, &markdown(&table))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn methods(names: &[String]) -> Result<Vec<&'static str>> {
+    if let [all] = names
+        && all == "all"
+    {
+        return Ok(METHODS.to_vec());
+    }
+    let find = |name: &String| {
+        let found = METHODS.into_iter().find(|m| m == name);
+        found.ok_or_else(|| Error::unknown("method", name, METHODS))
+    };
+    names.iter().map(find).collect()
+}
+
+fn print(app: &App<'_>, scores: &[Score], cases: usize) -> Result<()> {
+    const FEW: usize = 4;
+    if cases <= FEW {
+        let columns =
+            ["case", "method", ">edge AUROC", ">signed", ">node AUROC", ">edge precision", ">true edges"];
+        let mut table = Table::new(&columns);
+        for s in scores {
+            table.row([
+                s.case.clone(),
+                s.method.clone(),
+                text(s.edge_auroc),
+                text(s.edge_auroc_signed),
+                text(s.node_auroc),
+                text(s.edge_precision),
+                format!("{} of {}", s.edges.0, s.edges.1),
+            ]);
+        }
+        return app.printer.table(&table);
+    }
+    let mut table = Table::new(&HEAD);
+    for row in summary(scores) {
+        table.row(row);
+    }
+    app.printer.note("medians over cases; the result file (--json) has every case")?;
+    app.printer.table(&table)
+}
+
+const HEAD: [&str; 8] =
+    ["method", ">cases", ">edge AUROC", ">worst", ">signed", ">node AUROC", ">edge precision", ">seconds"];
+
+/// One row a method, the best median first.
+fn summary(scores: &[Score]) -> Vec<[String; 8]> {
+    let mut by: BTreeMap<&str, Vec<&Score>> = BTreeMap::new();
+    for s in scores {
+        by.entry(&s.method).or_default().push(s);
+    }
+    let mut rows: Vec<(f64, [String; 8])> = by
+        .into_iter()
+        .map(|(method, all)| {
+            let of = |f: &dyn Fn(&Score) -> Option<f64>| median(all.iter().filter_map(|s| f(s)).collect());
+            let edge = of(&|s| s.edge_auroc);
+            let worst = all.iter().filter_map(|s| s.edge_auroc).reduce(f64::min);
+            let row = [
+                method.to_owned(),
+                all.len().to_string(),
+                text(edge),
+                text(worst),
+                text(of(&|s| s.edge_auroc_signed)),
+                text(of(&|s| s.node_auroc)),
+                text(of(&|s| s.edge_precision)),
+                text(of(&|s| Some(s.seconds))),
+            ];
+            (edge.unwrap_or(-1.0), row)
+        })
+        .collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1[0].cmp(&b.1[0])));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn text(x: Option<f64>) -> String {
+    x.map_or("-".to_owned(), |x| format!("{x:.3}"))
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(values[n / 2]),
+        _ => Some(f64::midpoint(values[n / 2 - 1], values[n / 2])),
+    }
+}
+
+/// The summary as a table of Markdown.
+fn markdown(rows: &[[String; 8]]) -> String {
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(HEAD.iter().map(|c| c.trim_start_matches('>')).collect());
+    text.push_str(&line(HEAD.iter().map(|c| if c.starts_with('>') { "---:" } else { "---" }).collect()));
+    for row in rows {
+        text.push_str(&line(row.iter().map(String::as_str).collect()));
+    }
+    text
+}
