@@ -208,6 +208,7 @@ fn main() {
                 graph,
                 threshold: 0.01,
                 ablation: ablation("resample"),
+                positions: Positions::All,
                 candidates: candidates.clone(),
                 speculate: 16,
             };

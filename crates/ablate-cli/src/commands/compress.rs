@@ -322,8 +322,9 @@ fn notes(lab: &Lab, made: &Compressed, saved: &Saved, stored: Stored) -> Vec<Str
     let mut notes = made.notes.clone();
     if saved.model_type != arch {
         notes.push(format!(
-            "the model was {arch} and is written as {}, which computes the same and has the biases that are needed",
-            saved.model_type
+            "the model was {arch} and is written as {}, which computes the same{}",
+            saved.model_type,
+            if arch == "builtin" { "" } else { " and has the biases that are needed" }
         ));
     }
     if made.layers.iter().any(|l| l.mlp == compress::Fate::Constant) {
@@ -382,6 +383,11 @@ fn warn(app: &App<'_>, report: &CompressReport) {
                 "its number type rounds; --store f32 is exact"
             }
         ));
+    }
+    if !report.removed.is_empty() && report.parameters.after >= report.parameters.before {
+        app.warn(
+            "the file has as many weights as before: what was removed is zeros, see the notes and the table",
+        );
     }
     if report.metric_name == "kl" {
         app.warn("--metric kl compares with the old model: for the new one it is that of the ablated run");

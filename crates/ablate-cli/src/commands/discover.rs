@@ -266,6 +266,7 @@ fn acdc_scores(
         graph: *graph,
         threshold: args.threshold,
         ablation: edit.ablation,
+        positions: edit.positions.clone(),
         candidates: edges.clone(),
         speculate: args.speculate,
     };

@@ -52,6 +52,11 @@ fn acdc_writes_its_circuit_and_every_decision() {
     assert_eq!(got["circuit"]["members"], run["kept"]);
     assert_eq!(got["acdc"]["evaluations"], run["evaluations_skipping_dead_nodes"]);
     assert_eq!(got["steps"].as_array().unwrap().len(), 262);
+    // decisions about a few positions: another circuit, and the file says which positions
+    let at = on_tiny(folder.path(), "gpt2", "discover", &[&flags[..], &["--positions", "2,3"]].concat());
+    assert_eq!((&got["method"]["positions"], &at["method"]["positions"]), (&json!("all"), &json!("2,3")));
+    assert_eq!(at["acdc"]["evaluations"], 262);
+    assert_ne!(at["circuit"]["members"], got["circuit"]["members"]);
 }
 
 #[test]

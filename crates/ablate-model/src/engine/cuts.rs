@@ -69,6 +69,13 @@ impl CutStep {
         readers.filter_map(|r| self.reader(r, sums)).collect()
     }
 
+    /// What every reader with a cut edge sees differently; `sums` as of [`CutStep::readers_at`].
+    pub(super) fn readers(&self, sums: bool) -> Vec<ReaderCut> {
+        let mut ids: Vec<ReaderId> = self.edges.iter().map(|e| self.graph.ends(e).1).collect();
+        ids.dedup(); // the edges of a reader follow one another
+        ids.into_iter().filter_map(|r| self.reader(r, sums)).collect()
+    }
+
     fn reader(&self, id: ReaderId, sums: bool) -> Option<ReaderCut> {
         let (mut cut, mut kept) = (Vec::new(), Vec::new());
         for (sender, edge) in self.graph.in_edges(id).enumerate() {

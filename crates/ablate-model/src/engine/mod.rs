@@ -30,6 +30,7 @@ pub use paths::Places;
 pub use readout::{AllLogits, Judge, TokenLogits};
 pub use source::{Sources, Table};
 
+use self::cost::CutCost;
 use self::forward::{Chunk, Context};
 use self::lanes::{JoinAt, Lane};
 use crate::batch::Batch;
@@ -263,20 +264,24 @@ impl<'m, T: Real> Engine<'m, T> {
 
     /// What [`Engine::base`] costs; `logits` are asked for at each read position.
     pub fn base_cost(&self, logits: usize, full: bool) -> Cost {
-        self.cost(&self.fresh_lanes(), logits, full)
+        self.cost(&self.fresh_lanes(), &[], logits, full)
     }
 
     /// What [`Engine::variants`] costs from a base run of `base`.
     pub fn variants_cost(&self, base: &Compiled, plans: &[&Compiled], logits: usize) -> Cost {
-        self.cost(&lanes::lanes(self.cfg, self.batch, base, plans, &self.reads), logits, false)
+        self.cost(&lanes::lanes(self.cfg, self.batch, base, plans, &self.reads), plans, logits, false)
     }
 
-    fn cost(&self, lanes: &[Lane], logits: usize, full: bool) -> Cost {
+    fn cost(&self, lanes: &[Lane], plans: &[&Compiled], logits: usize, full: bool) -> Cost {
         let gated =
             self.weights.layers.first().is_some_and(|l| l.mlp.as_ref().is_some_and(|m| m.gate.is_some()));
+        let post_norms = self.weights.layers.iter().any(|l| l.post_attn.is_some() || l.post_mlp.is_some());
+        let cuts: Vec<CutCost> = plans.iter().map(|p| CutCost::new(self.cfg, post_norms, p)).collect();
         let mut total = Cost::default();
         for lane in lanes {
-            total += cost::lane_cost(self.cfg, gated, lane, self.reads[lane.example].len(), logits, full);
+            let reads = self.reads[lane.example].len();
+            total += cost::lane_cost(self.cfg, gated, lane, reads, logits, full);
+            total.flops += cuts.get(lane.plan).map_or(0.0, |c| c.of(self.cfg, lane, reads));
         }
         total
     }

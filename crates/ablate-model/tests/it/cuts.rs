@@ -2,7 +2,7 @@
 //! parallel blocks, norms after attention and MLPs, windows, query and key norms.
 
 use ablate_graph::{
-    Cut, Edge, EdgeId, EdgeSet, Graph, Kv, Node, Plan, Positions, Random, Reader, Side, Slot, Source,
+    Cut, Edge, EdgeId, EdgeSet, Graph, Kv, Node, Plan, Positions, Random, Reader, Side, Site, Slot, Source,
 };
 use ablate_model::config::{Block, Config};
 use ablate_model::engine::Keep;
@@ -245,6 +245,44 @@ fn random_cuts_give_what_every_reader_adding_up_its_own_addends_gives() {
                 let settled = case.variants_of(&clean, &[plan.settled(&dead)]).remove(0);
                 assert!(gap(&settled, want) < TOLERANCE, "{} {plan}: settled", model.name());
             }
+        }
+    }
+}
+
+/// Every third edge into a reader is cut: its differences, their sum and the reader's own product are counted, once.
+#[test]
+fn products_of_cut_readers_are_counted() {
+    for model in models() {
+        let (c, w) = (model.config(), weights(&model));
+        let batch = batch(c);
+        let case = Case::new(&model, &batch, None);
+        let graph = Graph::new(model.graph_shape(), Kv::PerQuery).unwrap();
+        let (rows, reads) = (batch.rows().iter().map(|r| r.clean.len()).sum::<usize>(), batch.len());
+        let post_norms = w.layers.iter().any(|l| l.post_attn.is_some() || l.post_mlp.is_some());
+        for id in graph.reader_ids() {
+            let (layer, rows, product) = match graph.reader(id) {
+                Reader::Head { layer, .. } if layer > 0 => (layer, rows, c.d_model * c.d_head),
+                Reader::Logits => (c.n_layers, reads, 0),
+                _ => continue, // MLPs run once, on another input
+            };
+            let cut: Vec<EdgeId> = graph.in_edges(id).step_by(3).collect();
+            let heads = cut.iter().map(|e| graph.node(graph.ends(*e).0));
+            let heads: Vec<Node> = heads.filter(|n| matches!(n, Node::Head { .. })).collect();
+            let plan = Plan::on(Side::Clean).cut(
+                &graph,
+                EdgeSet::of(graph.n_edges(), cut.clone()),
+                Source::Resample,
+            );
+            let plain = Plan::on(Side::Clean).replace(Site::ResidPre { layer }, Source::Resample);
+            let ((with, whole), (without, _)) = (case.cost(&plan), case.cost(&plain));
+            let one_row = 2 * (cut.len() * c.d_model + product + heads.len() * c.d_model * c.d_head);
+            let extra = (rows * one_row) as f64;
+            // where norms follow the addends, those of the layers before are computed again
+            let again = 2 * rows * layer * c.n_heads * c.d_head * c.d_model;
+            let again = if post_norms { again as f64 } else { 0.0 };
+            let what = format!("{} {}: {with} of {whole}", model.name(), graph.reader(id));
+            assert!(with > without && with <= whole + extra + again, "{what}");
+            assert!((with - without - extra - again).abs() < 1e-9 * with, "{what} {without} {extra}");
         }
     }
 }

@@ -117,6 +117,13 @@ impl<'m> Case<'m> {
         self.variants_of(&run, plans)
     }
 
+    /// Operations that one variant of the plain run is said to take, and those of a whole run.
+    pub(crate) fn cost(&self, plan: &Plan) -> (f64, f64) {
+        let plain = self.compile(&Plan::on(plan.side));
+        let variant = self.engine.variants_cost(&plain, &[&self.compile(plan)], 1);
+        (variant.flops, self.engine.base_cost(1, false).flops)
+    }
+
     pub(crate) fn variants_of(&self, run: &Base<f64>, plans: &[Plan]) -> Vec<Vec<f64>> {
         let compiled: Vec<Compiled> = plans.iter().map(|p| self.compile(p)).collect();
         let compiled: Vec<&Compiled> = compiled.iter().collect();

@@ -7,6 +7,9 @@
 //! - **Cost**: one suffix run an edge, from the reader's layer; none for edges into a node from which no kept path leads to
 //!   the logits (they change nothing). The next edges are evaluated in one batch under guessed decisions; what follows a
 //!   wrong guess is thrown away, so the decisions are those of the sequential method.
+//! - **Positions**: an edge may be cut at some positions of its reader's input only; elsewhere it is live. Keys and values
+//!   of those positions are read by later ones, so a node without kept edges is then not known to be dead: every edge is
+//!   run.
 //! - **When to use**: for a circuit without a size to choose; the result depends on the order, which is recorded.
 //! - **Differences from the reference**: runs of dead nodes are skipped (their edges are removed all the same); peers that
 //!   look at the first batch only, or score by the smallest τ, are not followed.
@@ -28,6 +31,8 @@ pub struct AcdcConfig {
     pub threshold: f64,
     /// What readers see instead.
     pub ablation: Ablation,
+    /// Positions of the readers' inputs at which edges are cut, and which decisions are about.
+    pub positions: Positions,
     /// Edges that are tried; all others stay.
     pub candidates: EdgeSet,
     /// Evaluations in one batch at most; 1 = one after the other.
@@ -144,7 +149,7 @@ fn plan(config: &AcdcConfig, removed: &EdgeSet, dead: &NodeSet) -> Plan {
     let cut = Cut {
         graph: config.graph,
         edges: removed.clone(),
-        positions: Positions::All,
+        positions: config.positions.clone(),
         source: config.ablation.source,
         scale: config.ablation.scale,
     };
@@ -156,13 +161,15 @@ impl Search<'_> {
     fn batch(&self, at: usize) -> (Vec<Guess>, Vec<Plan>) {
         let graph = self.config.graph;
         let mut assumed = self.removed.clone();
-        let mut dead = graph.dead(&assumed);
+        let mut dead = NodeSet::new(graph.n_senders());
         let mut reader: Option<(ReaderId, bool)> = None;
         let (mut guesses, mut plans) = (Vec::new(), Vec::new());
         for &edge in &self.order[at..] {
             let (sender, into) = graph.ends(edge);
             if reader.is_none_or(|(r, _)| r != into) {
-                dead = graph.dead(&assumed);
+                if self.config.positions == Positions::All {
+                    dead = graph.dead(&assumed);
+                }
                 let nodes = graph.nodes_of(graph.reader(into));
                 let is_dead = |n: Node| graph.node_id(n).is_some_and(|id| dead.contains(id));
                 reader = Some((into, nodes.into_iter().all(is_dead)));

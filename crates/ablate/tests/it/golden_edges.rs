@@ -1,7 +1,8 @@
 //! Cut edges against the independent brute-force reference: every single edge, and whole circuits.
 
-use ablate::discover::acdc::{AcdcConfig, acdc};
-use ablate::graph::{EdgeSet, Edit, Graph, Plan, Positions, Reader, Site, Source};
+use ablate::discover::acdc::{AcdcConfig, AcdcResult, acdc, order};
+use ablate::graph::{Cut, EdgeSet, Edit, Graph, Plan, Positions, Reader, Side, Site, Source};
+use ablate::model::Batch;
 use ablate::model::load::DType;
 use ablate::path::{After, Route, Through, path_patch};
 use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
@@ -143,6 +144,7 @@ fn acdc_decides_as_the_reference_and_as_without_speculation() {
                     graph,
                     threshold: run["tau"].as_f64().unwrap(),
                     ablation: Ablation::of(Source::Resample),
+                    positions: Positions::All,
                     candidates: EdgeSet::full(graph.n_edges()),
                     speculate,
                 };
@@ -171,4 +173,81 @@ fn acdc_decides_as_the_reference_and_as_without_speculation() {
             assert!(Tolerance::F64.holds(-got.metric, run["final_kl"].as_f64().unwrap()), "{what}");
         }
     }
+}
+
+/// ACDC at `positions` of a tiny model's rows, by threshold 0.03 on KL.
+fn acdc_at(arch: &str, batch: Batch, positions: Positions) -> AcdcResult {
+    let model = load(arch, DType::F64);
+    let graph = graph(&model);
+    let mut silent = Silent;
+    let setup = Setup { metric: Metric::Kl, ..Setup::default() };
+    let mut session = Session::new(Study::new(&model, batch, setup).unwrap(), &mut silent);
+    let config = AcdcConfig {
+        graph,
+        threshold: 0.03,
+        ablation: Ablation::of(Source::Resample),
+        positions,
+        candidates: EdgeSet::full(graph.n_edges()),
+        speculate: 8,
+    };
+    acdc(&mut session, &config).unwrap()
+}
+
+/// The same one edge after the other, every run made, nothing guessed or left out.
+fn acdc_one_by_one(arch: &str, batch: Batch, positions: &Positions) -> (EdgeSet, Vec<f64>) {
+    let model = load(arch, DType::F64);
+    let graph = graph(&model);
+    let setup = Setup { metric: Metric::Kl, ..Setup::default() };
+    let mut study = Study::new(&model, batch, setup).unwrap();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let mut current = mean(&study.base(Side::Clean).unwrap());
+    let (mut removed, mut metrics) = (EdgeSet::new(graph.n_edges()), Vec::new());
+    for edge in order(&graph, &EdgeSet::full(graph.n_edges())) {
+        let mut edges = removed.clone();
+        edges.insert(edge);
+        let (source, positions) = (Source::Resample, positions.clone());
+        let cut = Cut { graph, edges: edges.clone(), positions, source, scale: 1.0 };
+        let plan = Plan { cuts: vec![cut], ..Plan::on(Side::Clean) };
+        let metric = mean(&study.evaluate(&[plan]).unwrap()[0]);
+        metrics.push(metric);
+        if current - metric < 0.03 {
+            (removed, current) = (edges, metric);
+        }
+    }
+    (removed.complement(), metrics)
+}
+
+#[test]
+fn acdc_at_some_positions_is_the_sequential_loop() {
+    for arch in ARCHS {
+        let rows = batch(arch, &load(arch, DType::F64));
+        let all = acdc_at(arch, rows.clone(), Positions::All);
+        let mut sizes = vec![all.kept.len()];
+        for positions in [vec![6], vec![2, 3]] {
+            let positions = Positions::At(positions);
+            let got = acdc_at(arch, rows.clone(), positions.clone());
+            let (kept, metrics) = acdc_one_by_one(arch, rows.clone(), &positions);
+            assert_eq!(got.kept, kept, "{arch} {positions}");
+            for (step, metric) in got.steps.iter().zip(metrics) {
+                assert!(Tolerance::F64.holds(step.metric, metric), "{arch} {positions} {step:?}");
+            }
+            assert!(got.steps.iter().all(|s| s.run), "no node is known to be dead");
+            sizes.push(kept.len());
+        }
+        assert_eq!(acdc_at(arch, rows.clone(), Positions::At((0..7).collect())).kept, all.kept, "{arch}");
+        assert!(sizes[1] < sizes[0] && sizes[1] > 0, "{arch}: {sizes:?}");
+    }
+}
+
+#[test]
+fn acdc_after_the_read_position_finds_nothing() {
+    let model = load("gpt2", DType::F64);
+    let config = model.config();
+    let mut rows = batch("gpt2", &model).rows().to_vec();
+    rows.iter_mut().for_each(|row| row.reads = vec![3]);
+    let rows = Batch::new(rows, vec![String::new()], config.d_vocab, config.n_ctx).unwrap();
+    let got = acdc_at("gpt2", rows.clone(), Positions::At(vec![4, 6]));
+    assert!(got.kept.is_empty(), "{:?}", got.kept);
+    assert!(got.steps.iter().all(|s| s.fall == 0.0));
+    assert!(!acdc_at("gpt2", rows, Positions::At(vec![3])).kept.is_empty());
 }
