@@ -257,13 +257,13 @@ impl Scene {
     }
 
     /// Runs the clean inputs; the engine's base run for everything else.
-    fn base<T: Real>(&self, engine: &Engine<'_, T>, judge: &dyn Judge<T>) -> Result<Base<T>> {
+    fn base<T: Real>(engine: &Engine<'_, T>, judge: &dyn Judge<T>) -> Result<Base<T>> {
         let keep =
             Keep::PRE | Keep::Z | Keep::MID | Keep::MLP | Keep::ATTN_OUT | Keep::MLP_OUT | Keep::NEURONS;
         Ok(engine.base(&Compiled::default(), &Sources::new(), keep, true, judge)?)
     }
 
-    fn own_logits<T: Real>(&self, engine: &Engine<'_, T>, measure: Measure) -> Result<Vec<f64>> {
+    fn own_logits<T: Real>(engine: &Engine<'_, T>, measure: Measure) -> Result<Vec<f64>> {
         if measure == Measure::Wrong {
             return Ok(Vec::new());
         }
@@ -308,16 +308,16 @@ impl Scene {
         setup: &Setup,
     ) -> Result<Vec<NodeEffect>> {
         let engine = Engine::new(cfg, weights, &self.batch);
-        let own = self.own_logits(&engine, setup.measure)?;
+        let own = Self::own_logits(&engine, setup.measure)?;
         let judge = self.judge(setup.measure, &own);
-        let base = self.base(&engine, &judge)?;
+        let base = Self::base(&engine, &judge)?;
         let shares = Shares::new(self, setup, &base.values, self.swapped(&judge))?;
-        let donors = Sources::from_iter((0..self.n()).map(|j| (given(j), row_of(&base.acts, j, self.n()))));
+        let donors: Sources<T> = (0..self.n()).map(|j| (given(j), row_of(&base.acts, j, self.n()))).collect();
         let mut out = Vec::with_capacity(nodes.len());
         for &node in nodes {
             let mut effects = Vec::with_capacity(setup.scales.len());
             let parts = match &setup.subspace {
-                Some(s) => Some(subspace::Parts::new(cfg, weights, &base.acts, self.counts(), node, s)?),
+                Some(s) => Some(subspace::Parts::new(cfg, weights, &base.acts, &self.counts(), node, s)?),
                 None => None,
             };
             for &scale in &setup.scales {
@@ -352,8 +352,8 @@ impl Scene {
             let values = engine.variants(base, &[&one], &sources, judge)?;
             return Ok(values.repeat(n));
         }
-        let tables = (0..n).map(|j| (given(j), parts.table(engine.config(), scale, j)));
-        let sources = Sources::from_iter(tables);
+        let sources: Sources<T> =
+            (0..n).map(|j| (given(j), parts.table(engine.config(), scale, j))).collect();
         self.run(engine, base, &sources, |j| plan(parts.site(), given(j), 1.0), judge)
     }
 
@@ -390,7 +390,7 @@ impl Scene {
     ) -> Result<Vec<NodeEffect>> {
         let engine = Engine::new(cfg, weights, &self.batch);
         let judge = self.judge(Measure::Wrong, &[]);
-        let base = self.base(&engine, &judge)?;
+        let base = Self::base(&engine, &judge)?;
         let counts = self.counts();
         let sources = match constant {
             Constant::Zero => Sources::new(),
@@ -501,15 +501,14 @@ impl<'a> Shares<'a> {
                     if scene.labels.differ(i * positions + p, j * positions + p) {
                         let at = i * positions + p;
                         let value = values[j * n * positions + at];
-                        let (top, bottom) = match self.measure {
-                            Measure::Wrong => (value, 1.0),
-                            _ => {
-                                let range = self.corrupt[j * n * positions + at] - self.clean[at];
-                                ((value - self.clean[at]) / (range + 1e-12), 1.0)
-                            }
+                        let found_here = if self.measure == Measure::Wrong {
+                            value
+                        } else {
+                            let range = self.corrupt[j * n * positions + at] - self.clean[at];
+                            (value - self.clean[at]) / (range + 1e-12)
                         };
-                        found[i * n + j] += top;
-                        counted[i * n + j] += bottom;
+                        found[i * n + j] += found_here;
+                        counted[i * n + j] += 1.0;
                     }
                 }
             }

@@ -209,10 +209,11 @@ fn by_thresholds(session: &mut Session<'_, '_>, graph: &Graph) -> Result<Vec<(u3
             graph: *graph,
             threshold,
             ablation: Ablation::of(Source::Resample),
+            positions: ablate_graph::Positions::All,
             candidates: EdgeSet::full(graph.n_edges()),
             speculate: 16,
         };
-        for edge in acdc(session, &config)?.kept.iter() {
+        for edge in &acdc(session, &config)?.kept {
             scores[edge.index()] = threshold;
         }
     }

@@ -23,6 +23,9 @@ use ablate_tensor::{Into, Real, View, principal_components, product};
 use super::Inputs;
 use crate::error::{Error, Result};
 
+/// `[position][component][dimension]`.
+pub type Directions = Vec<Vec<Vec<f64>>>;
+
 /// Which part of a node's value is replaced, and by what.
 #[derive(Clone, Debug)]
 pub struct Subspace {
@@ -38,7 +41,7 @@ pub struct Subspace {
     pub centred: bool,
     /// Directions to use instead of the inputs' own components: for a node, `[position][component][dimension]`,
     /// positions after BOS.
-    pub directions: Option<Vec<(Node, Vec<Vec<Vec<f64>>>)>>,
+    pub directions: Option<Vec<(Node, Directions)>>,
 }
 
 /// The components of a node at one position.
@@ -132,7 +135,7 @@ impl<T: Real> Parts<T> {
         cfg: &Config,
         weights: &Weights<T>,
         acts: &Arc<Vec<Acts<T>>>,
-        counts: Vec<usize>,
+        counts: &[usize],
         node: Node,
         subspace: &Subspace,
     ) -> Result<Self> {
@@ -145,7 +148,7 @@ impl<T: Real> Parts<T> {
                 .map(|d| Components { directions: d.clone(), mean: vec![0.0; dim], variance: vec![] })
                 .collect(),
             Some(_) => return Err(Error::argument(format!("directions of {node} for another length"), "")),
-            None => components(cfg, weights, acts, &counts, node, subspace.components)?,
+            None => components(cfg, weights, acts, counts, node, subspace.components)?,
         };
         let mut part = vec![T::ZERO; values.len()];
         for (r, (x, out)) in values.chunks_exact(dim).zip(part.chunks_exact_mut(dim)).enumerate() {
@@ -153,21 +156,18 @@ impl<T: Real> Parts<T> {
                 subspace.part(x, &components[r % len - 1], out);
             }
         }
-        let (site, whole, part) = match node {
-            Node::Mlp { layer } => {
-                let whole = acts.iter().flat_map(|a| a.layers[layer].mlp_out.iter().copied()).collect();
-                let Some(mlp) = &weights.layers[layer].mlp else {
-                    return Err(Error::argument(format!("{node} does not exist"), ""));
-                };
-                let mut out = vec![T::ZERO; part.len() / dim * cfg.d_model];
-                ablate_tensor::linear(&part, &mlp.down.w, &mut out, Into::Replace);
-                (Site::MlpOut { layer }, whole, out)
-            }
-            _ => {
-                let layer = node.layer().unwrap_or(0);
-                let whole = acts.iter().flat_map(|a| a.layers[layer].attn_out.iter().copied()).collect();
-                (Site::AttnOut { layer }, whole, part)
-            }
+        let (site, whole, part) = if let Node::Mlp { layer } = node {
+            let whole = acts.iter().flat_map(|a| a.layers[layer].mlp_out.iter().copied()).collect();
+            let Some(mlp) = &weights.layers[layer].mlp else {
+                return Err(Error::argument(format!("{node} does not exist"), ""));
+            };
+            let mut out = vec![T::ZERO; part.len() / dim * cfg.d_model];
+            ablate_tensor::linear(&part, &mlp.down.w, &mut out, Into::Replace);
+            (Site::MlpOut { layer }, whole, out)
+        } else {
+            let layer = node.layer().unwrap_or(0);
+            let whole = acts.iter().flat_map(|a| a.layers[layer].attn_out.iter().copied()).collect();
+            (Site::AttnOut { layer }, whole, part)
         };
         Ok(Self { site, resample: subspace.resample, len, whole, part, d_model: cfg.d_model })
     }

@@ -115,16 +115,12 @@ fn start<'c>(app: &App<'_>, case: &'c Case, recipe: &Recipe, checkpoint: &Path) 
     if bytes.is_empty() {
         return Trainer::new(case, recipe.clone());
     }
-    match Trainer::resume(case, recipe.clone(), checkpoint, &bytes)? {
-        Some(trainer) => {
-            app.printer.status(&format!("{} epochs are there from an earlier run", trainer.history().len()));
-            Ok(trainer)
-        }
-        None => {
-            app.printer.warning("the run of another case or recipe was thrown away");
-            Trainer::new(case, recipe.clone())
-        }
+    if let Some(trainer) = Trainer::resume(case, recipe.clone(), checkpoint, &bytes)? {
+        app.printer.status(&format!("{} epochs are there from an earlier run", trainer.history().len()));
+        return Ok(trainer);
     }
+    app.printer.warning("the run of another case or recipe was thrown away");
+    Trainer::new(case, recipe.clone())
 }
 
 fn train(app: &App<'_>, trainer: &mut Trainer<'_>, checkpoint: &Path) -> Result<()> {

@@ -94,7 +94,9 @@ impl Parameters {
         }
         let norm = flat.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         let factor = (clip / (norm + 1e-6)).min(1.0) as f32;
-        flat.iter_mut().for_each(|g| *g *= factor);
+        for g in &mut flat {
+            *g *= factor;
+        }
         adam.step(&mut self.values, &flat);
         norm
     }
