@@ -108,7 +108,9 @@ impl<T: Real> Pass<'_, T> {
         let reads = self.ctx.reads[example].len();
         if slope.pools() && reads > 1 {
             let share = T::of(1.0 / reads as f64);
-            out.iter_mut().for_each(|x| *x *= share);
+            for x in out {
+                *x *= share;
+            }
         }
     }
 
