@@ -82,5 +82,5 @@ fn other_models_are_refused() {
     let long = Inputs::of(&three, vec![vec![0; 9]]).unwrap_err();
     assert!(long.hint().is_some());
     let error = Case::parse("x", "task \"t\"\nvocab \"a\"\nmax_length 3\noutput nothing\n").unwrap_err();
-    assert!(error.to_string().contains("4"), "{error}");
+    assert!(error.to_string().contains('4'), "{error}");
 }

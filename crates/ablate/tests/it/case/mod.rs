@@ -34,8 +34,11 @@ pub(crate) fn rows(ids: &serde_json::Value) -> Vec<Vec<u32>> {
     ids.as_array().unwrap().iter().map(row).collect()
 }
 
-/// Rows of a table of effects: node, and a number for each column after the status.
-pub(crate) fn table(case: &str, file: &str) -> (Vec<String>, Vec<(Node, String, Vec<f64>)>) {
+/// Node, status, and a number for each column.
+pub(crate) type Line = (Node, String, Vec<f64>);
+
+/// The columns and rows of a table of effects.
+pub(crate) fn table(case: &str, file: &str) -> (Vec<String>, Vec<Line>) {
     let text = std::fs::read_to_string(golden().join("ground").join(case).join("sweep").join(file)).unwrap();
     let mut lines = text.lines();
     let head = lines.next().unwrap().split(',').skip(2).map(str::to_owned).collect();
