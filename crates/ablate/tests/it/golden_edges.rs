@@ -244,7 +244,9 @@ fn acdc_after_the_read_position_finds_nothing() {
     let model = load("gpt2", DType::F64);
     let config = model.config();
     let mut rows = batch("gpt2", &model).rows().to_vec();
-    rows.iter_mut().for_each(|row| row.reads = vec![3]);
+    for row in &mut rows {
+        row.reads = vec![3];
+    }
     let rows = Batch::new(rows, vec![String::new()], config.d_vocab, config.n_ctx).unwrap();
     let got = acdc_at("gpt2", rows.clone(), Positions::At(vec![4, 6]));
     assert!(got.kept.is_empty(), "{:?}", got.kept);
