@@ -92,6 +92,7 @@ fn effects_have_the_contracts_form() {
             "--mode",
             mode,
             "--legacy",
+            "--lens",
         ];
         assert_eq!(json(folder.path(), &args)["inputs"], 2);
     }

@@ -18,7 +18,7 @@ use ablate_graph::{Node, Site};
 use ablate_model::engine::{Acts, Compiled, Engine, Keep, Sources, Table, TokenLogits};
 use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Config, Model, Weights};
-use ablate_tensor::{Into, Real, View, principal_components, product};
+use ablate_tensor::{Into, Matrix, Real, View, principal_components, product};
 
 use super::Inputs;
 use crate::error::{Error, Result};
@@ -229,6 +229,44 @@ impl Subspace {
             *out = T::of(if self.high { *h } else { x - h });
         }
     }
+}
+
+/// What each direction of `node` adds to the outputs if it reaches them as it is: `[position][component][output]`, without
+/// the output bias and any norm (the notebook's logit lens; an MLP's directions go through `W_out` first).
+///
+/// # Errors
+/// A node that the model does not have.
+pub fn logit_lens(model: &Model, node: Node, at: &[Components]) -> Result<Directions> {
+    match model.weights() {
+        AnyWeights::F32(w) => lens(w, node, at),
+        AnyWeights::F64(w) => lens(w, node, at),
+    }
+}
+
+fn lens<T: Real>(weights: &Weights<T>, node: Node, at: &[Components]) -> Result<Directions> {
+    let down = match node {
+        Node::Mlp { layer } => weights.layers.get(layer).and_then(|l| l.mlp.as_ref()).map(|m| &m.down.w),
+        _ => None,
+    };
+    let through = |x: &[T], map: &Matrix<T>| {
+        let mut out = vec![T::ZERO; map.cols()];
+        ablate_tensor::linear(x, map, &mut out, Into::Replace);
+        out
+    };
+    let direction = |d: &Vec<f64>| {
+        let mut x: Vec<T> = d.iter().map(|&x| T::of(x)).collect();
+        if let Some(down) = down {
+            x = through(&x, down);
+        }
+        if x.len() != weights.unembed.w.rows() {
+            return Err(Error::argument(
+                format!("{node} has directions of another width"),
+                "choose heads and MLPs",
+            ));
+        }
+        Ok(through(&x, &weights.unembed.w).iter().map(|x| x.f64()).collect())
+    };
+    at.iter().map(|c| c.directions.iter().map(direction).collect()).collect()
 }
 
 /// The first `k` principal components of `node` of `model` at each position after BOS, over these inputs.

@@ -63,6 +63,9 @@ pub struct CaseReport {
     pub accuracy: f64,
     /// One row a node: those in the circuit first.
     pub rows: Vec<CaseEffectRow>,
+    /// By node, `[position][component][output]`: what its principal components would add to the outputs, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lens: Option<BTreeMap<String, Vec<Vec<Vec<f64>>>>>,
 }
 
 /// A node's effects.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ablate::case::effects::{self, Constant, Measure, NodeEffect, Setup};
+use ablate::case::subspace::{self, Directions};
 use ablate::case::{self, Alignment, Case, Inputs, Subspace};
 use ablate::dataset::{Dataset, Prompt};
 use ablate::manifest::Conventions;
@@ -69,6 +70,9 @@ pub(crate) struct EffectsArgs {
     /// Average over batches of so many pairs, as the benchmark's code does, instead of over all pairs
     #[arg(long, value_name = "PAIRS")]
     batch: Option<usize>,
+    /// Print what each node's principal components would add to the outputs, position by position (logit lens)
+    #[arg(long, requires = "subspace")]
+    lens: bool,
     /// Draw the effects as bars
     #[arg(long)]
     plot: bool,
@@ -133,7 +137,10 @@ pub(crate) fn run(app: &App<'_>, args: &EffectsArgs) -> Result<Outcome> {
         app.warn(format!("the model gives the case's output at only {accuracy:.1}% of positions"));
     }
     let found = measure(app, args, &case, &model, &nodes, &inputs)?;
-    let report = report(args, &case, &alignment, &inputs, accuracy, &found);
+    let mut report = report(args, &case, &alignment, &inputs, accuracy, &found);
+    if let Some(k) = args.subspace.filter(|_| args.lens) {
+        report.lens = Some(lens(&model, &nodes, &inputs, k)?);
+    }
     run.finish("case", &report, None)?;
     print(app, args, &report)?;
     if let Some(path) = &args.svg {
@@ -218,6 +225,20 @@ fn measure(
     Ok(found)
 }
 
+/// The logit lens of every node's components.
+fn lens(
+    model: &Model,
+    nodes: &[ablate::graph::Node],
+    inputs: &Inputs,
+    components: usize,
+) -> Result<BTreeMap<String, Directions>> {
+    let of = |node: &ablate::graph::Node| {
+        let found = subspace::of_inputs(model, inputs, *node, components)?;
+        Ok((node.to_string(), subspace::logit_lens(model, *node, &found)?))
+    };
+    nodes.iter().map(of).collect()
+}
+
 fn report(
     args: &EffectsArgs,
     case: &Case,
@@ -251,6 +272,7 @@ fn report(
         inputs: inputs.len(),
         accuracy,
         rows,
+        lens: None,
     }
 }
 
@@ -276,6 +298,28 @@ fn print(app: &App<'_>, args: &EffectsArgs, report: &CaseReport) -> Result<()> {
         report.inputs,
         percent(report.accuracy)
     ))?;
+    app.printer.table(&table)?;
+    match &report.lens {
+        Some(lens) => print_lens(app, lens),
+        None => Ok(()),
+    }
+}
+
+/// One row a node, position and component; positions count from BOS.
+fn print_lens(app: &App<'_>, lens: &BTreeMap<String, Directions>) -> Result<()> {
+    const SHOWN: usize = 8;
+    let mut table = Table::new(&["node", ">position", ">component", "added to the outputs"]);
+    for (node, positions) in lens {
+        for (p, components) in positions.iter().enumerate() {
+            for (c, outputs) in components.iter().enumerate() {
+                let shown: Vec<String> = outputs.iter().take(SHOWN).map(|x| format!("{x:+.3}")).collect();
+                let more = if outputs.len() > SHOWN { " …" } else { "" };
+                let line = format!("{}{more}", shown.join(" "));
+                table.row([node.clone(), (p + 1).to_string(), (c + 1).to_string(), line]);
+            }
+        }
+    }
+    app.printer.line("")?;
     app.printer.table(&table)
 }
 

@@ -1,6 +1,7 @@
 //! Effects of nodes against the reference's tables.
 
 use ablate::case::effects::{self, Constant, Measure, Setup};
+use ablate::case::subspace::{self, Components};
 use ablate::case::{Case, Subspace};
 use ablate::graph::Node;
 use ablate::model::DType;
@@ -94,6 +95,29 @@ fn principal_components_are_the_references() {
                 let theirs = ablate_testkit::numbers(&expected["components"][c]);
                 let along: f64 = direction.iter().zip(&theirs).map(|(a, b)| a * b).sum();
                 assert!(along.abs() > 0.999, "{name} {p} {c}: {along}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_lens_of_stored_directions_is_the_references() {
+    let model = trained("3", DType::F32);
+    let stored = golden_json("ground/3/sweep/pca_dirs.json");
+    let lens = golden_json("ground/3/sweep/pca_logit_lens.json");
+    for (name, positions) in lens["logit_lens"].as_object().unwrap() {
+        for (p, expected) in positions.as_object().unwrap() {
+            let directions: Vec<Vec<f64>> = stored[name][p]["components"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(ablate_testkit::numbers)
+                .collect();
+            let at = Components { directions, mean: vec![], variance: vec![] };
+            let found = subspace::logit_lens(&model, node(name), &[at]).unwrap();
+            let found: Vec<f64> = found.concat().concat();
+            for (f, e) in found.iter().zip(ablate_testkit::numbers(expected)) {
+                assert!((f - e).abs() < 1e-5, "{name} {p}: {f} {e}");
             }
         }
     }
