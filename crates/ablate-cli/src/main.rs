@@ -1,9 +1,5 @@
 //! The `ablate` program: the flags, plus glue. One file a command in `commands/`; everything it says goes through the printer.
 
-/// Runs allocate and free the same large buffers again and again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod app;
 mod args;
 mod cli;
