@@ -81,7 +81,7 @@ pub(crate) struct DataArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct RowArgs {
-    /// logit-diff, prob-diff, logprob, kl or accuracy
+    /// logit-diff, prob-diff, logprob, kl, mse or accuracy
     #[arg(long, value_name = "METRIC", default_value = "logit-diff")]
     pub(crate) metric: String,
     /// Use the first N rows only

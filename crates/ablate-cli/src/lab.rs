@@ -200,6 +200,9 @@ impl Lab {
     /// The conventions of a run.
     pub(crate) fn conventions(&self, edit: Option<&Edit>) -> Conventions {
         let mut conventions = Conventions::of(&self.model, self.metric.name());
+        if self.rows.batch.rows().iter().any(|r| !r.reads.is_empty()) {
+            conventions.reads = Some("the outputs that rows name (their mean)".to_owned());
+        }
         if let Some(edit) = edit {
             let name = edit.ablation.name();
             conventions.ablation = Some(name.to_owned());

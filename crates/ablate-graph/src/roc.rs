@@ -43,17 +43,22 @@ pub fn roc(truth: &Circuit, scores: &Scores, absolute: bool) -> Result<Roc> {
         let why = format!("{positives} scored members are true and {negatives} are not");
         return Err(Error::Undefined { what: "the ROC curve", why });
     }
-    let auc = auc(&rows, positives, negatives);
+    let Some(auc) = auroc(&rows) else {
+        return Err(Error::Undefined { what: "the ROC curve", why: "there is nothing to rank".into() });
+    };
     Ok(Roc { points: points(rows, positives, negatives), auc, unscored: truth.len() - positives })
 }
 
-/// Mann and Whitney's statistic from average ranks.
-fn auc(rows: &[(f64, bool)], positives: usize, negatives: usize) -> f64 {
-    let values: Vec<f64> = rows.iter().map(|(value, _)| *value).collect();
+/// The chance that a true row scores above a false one, ties counting half (Mann and Whitney's statistic from average
+/// ranks); `None` unless there are both.
+pub fn auroc(rows: &[(f64, bool)]) -> Option<f64> {
+    // -0.0 is no less than 0.0
+    let values: Vec<f64> = rows.iter().map(|(value, _)| value + 0.0).collect();
     let of_true = ranks(&values).into_iter().zip(rows).filter(|(_, (_, is_true))| *is_true);
     let sum: f64 = of_true.map(|(rank, _)| rank).sum();
-    let (p, n) = (positives as f64, negatives as f64);
-    (sum - p * (p + 1.0) / 2.0) / (p * n)
+    let p = rows.iter().filter(|(_, is_true)| *is_true).count() as f64;
+    let n = rows.len() as f64 - p;
+    (p > 0.0 && n > 0.0).then(|| (sum - p * (p + 1.0) / 2.0) / (p * n))
 }
 
 fn points(mut rows: Vec<(f64, bool)>, positives: usize, negatives: usize) -> Vec<RocPoint> {

@@ -61,6 +61,9 @@ pub struct Conventions {
     pub mean_set: Option<String>,
     /// At which positions.
     pub positions: Option<String>,
+    /// Where outputs are read, where that is not the last token of every row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<String>,
     /// `recomputed` or `frozen`.
     pub norms: String,
     /// What output biases do.
@@ -94,7 +97,8 @@ impl Conventions {
     pub fn line(&self) -> String {
         let mut parts = Vec::new();
         if !self.metric.is_empty() {
-            parts.push(format!("metric {} at the last token, higher = more of the behaviour", self.metric));
+            let at = self.reads.as_deref().unwrap_or("the last token");
+            parts.push(format!("metric {} at {at}, higher = more of the behaviour", self.metric));
             parts.push("score = base - edited, above 0 = supports it".to_owned());
         }
         if let Some(ablation) = &self.ablation {

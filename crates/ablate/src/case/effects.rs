@@ -14,12 +14,10 @@ use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Config, Model, Weights};
 use ablate_tensor::Real;
 
+use super::labels::Labels;
 use super::subspace::{self, Subspace};
 use super::{Case, Inputs};
 use crate::error::{Error, Result};
-
-/// How far a number may be from the case's, absolutely and relatively.
-const TOLERANCE: (f64, f64) = (0.05, 1e-5);
 
 /// What counts at a position where base and ablation differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -137,46 +135,6 @@ struct Scene {
     positions: usize,
 }
 
-/// The case's outputs of the different inputs, positions after BOS.
-#[derive(Clone, Debug)]
-pub(super) enum Labels {
-    /// Classes, `[inputs · positions]`.
-    Classes(Vec<u32>),
-    /// Numbers, `[inputs · positions]`.
-    Numbers(Vec<f64>),
-}
-
-impl Labels {
-    /// Those of these outputs.
-    pub(super) fn of(case: &Case, inputs: &Inputs, rows: &[usize]) -> Self {
-        let width = inputs.width;
-        let outputs = rows.iter().flat_map(|&i| inputs.outputs[i][width..].chunks_exact(width));
-        if case.categorical() {
-            Self::Classes(outputs.map(|y| argmax(y) as u32).collect())
-        } else {
-            Self::Numbers(outputs.map(|y| y[0]).collect())
-        }
-    }
-
-    fn differ(&self, a: usize, b: usize) -> bool {
-        match self {
-            Self::Classes(y) => y[a] != y[b],
-            Self::Numbers(y) => y[a].total_cmp(&y[b]).is_ne(),
-        }
-    }
-
-    pub(super) fn wrong<T: Real>(&self, at: usize, logits: &[T]) -> bool {
-        match self {
-            Self::Classes(y) => argmax(logits) as u32 != y[at],
-            Self::Numbers(y) => (logits[0].f64() - y[at]).abs() > TOLERANCE.0 + TOLERANCE.1 * y[at].abs(),
-        }
-    }
-}
-
-pub(super) fn argmax<X: PartialOrd>(row: &[X]) -> usize {
-    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
-}
-
 /// Judges each position of each different input.
 struct CaseJudge<'a> {
     labels: &'a Labels,
@@ -200,7 +158,8 @@ impl<T: Real> Judge<T> for CaseJudge<'_> {
         out[0] = match (self.measure, self.labels) {
             (Measure::KlSelf, _) => divergence(&self.own[at * logits.len()..(at + 1) * logits.len()], logits),
             (Measure::Kl, Labels::Classes(y)) => -log_softmax(logits, y[at] as usize),
-            _ => f64::from(u8::from(self.labels.wrong(at, logits))),
+            // what is not finite is neither right nor wrong: the run is refused
+            _ => self.labels.right(at, logits).map_or(f64::NAN, |right| f64::from(u8::from(!right))),
         };
     }
 }
@@ -244,7 +203,7 @@ impl Scene {
                 "give full inputs",
             ));
         }
-        let labels = Labels::of(case, inputs, &rows);
+        let labels = Labels::of(case, rows.iter().map(|&i| &inputs.outputs[i][..]));
         let ids = rows.iter().map(|&i| inputs.ids[i].clone()).collect();
         let different = Inputs { ids, outputs: Vec::new(), width: inputs.width };
         let batch = different.batch(model.config().d_vocab, model.config().n_ctx)?;

@@ -2,6 +2,7 @@
 
 use plotters::prelude::*;
 
+use crate::error::{Error, Result};
 use crate::report::{CaseEffectRow, CaseReport};
 
 /// Colours of nodes in the circuit and outside it: apart for colour-blind readers too.
@@ -9,15 +10,18 @@ const COLOURS: [(&str, RGBColor); 2] =
     [("in_circuit", RGBColor(213, 94, 0)), ("not_in_circuit", RGBColor(0, 114, 178))];
 
 /// An SVG with one line a node: effect against scale, coloured by status. Scales are spaced evenly, as they are rarely
-/// spread evenly. An empty figure where there is nothing to draw.
-pub fn effects(report: &CaseReport) -> String {
+/// spread evenly.
+///
+/// # Errors
+/// What cannot be drawn.
+pub fn effects(report: &CaseReport) -> Result<String> {
     let mut text = String::new();
-    // drawing into a string fails only where the coordinates are no numbers, which effects are
-    let _ = draw(report, &mut text);
-    text
+    draw(report, &mut text)
+        .map_err(|e| Error::argument(format!("cannot draw the effects: {e}"), "report this"))?;
+    Ok(text)
 }
 
-fn draw(report: &CaseReport, text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(report: &CaseReport, text: &mut String) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut scales: Vec<f64> =
         report.rows.iter().flat_map(|r| r.effects.keys().filter_map(|s| s.parse().ok())).collect();
     scales.sort_by(f64::total_cmp);

@@ -7,7 +7,7 @@ use ablate_model::{Batch, Row};
 use ablate_rasp::{Compiled, OutputEncoding};
 
 use super::Case;
-use super::effects::argmax;
+use super::labels::argmax;
 use crate::error::{Error, Result};
 
 /// Inputs of full length with the compiled model's outputs.

@@ -11,6 +11,7 @@ pub mod effects;
 pub mod figure;
 pub mod handover;
 pub mod inputs;
+mod labels;
 pub mod score;
 pub mod subspace;
 pub mod train;

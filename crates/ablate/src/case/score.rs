@@ -3,16 +3,19 @@
 //! Edges are compared as the benchmark compares them: the query, key and value inputs of a head are one input (an edge's score
 //! is the largest of its slots'), and the edge from input to logits is left out. A node's score is the largest of its
 //! edges'. True edges and nodes that carry the same in all inputs (positions, the length of inputs that are all equally long) are
-//! left out: no replacement by another input's value can show them. Methods that need labels get the class of each position whose output changes, against the class that the
-//! corrupt input has there; the others compare all positions' outputs with the clean run's (`kl`, or `mse` of numbers).
+//! left out: no replacement by another input's value can show them.
+//!
+//! Methods that need labels get the class of each position whose output changes, against the class that the corrupt input
+//! has there; the others compare all positions' outputs with the clean run's (`kl`, or `mse` of numbers).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ablate_graph::roc::auroc;
 use ablate_graph::{Circuit, EdgeSet, Graph, Kv, Level, Node, Reader, Side, Source, stats};
 use ablate_model::{Batch, Model, Row};
 use serde::Serialize;
 
-use super::effects::argmax;
+use super::labels::argmax;
 use super::{Alignment, Case, Inputs, handover};
 use crate::ablation::Ablation;
 use crate::discover::acdc::{AcdcConfig, acdc};
@@ -29,24 +32,10 @@ const THRESHOLDS: [f64; 10] = [1e-4, 1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.2, 0.
 /// Most rows with labels.
 const LABELLED: usize = 300;
 
-/// Methods that can be scored, those without gradients first.
-pub const METHODS: [&str; 15] = [
-    "exact",
-    "acdc",
-    "eap",
-    "eap-ig-inputs",
-    "eap-ig-activations",
-    "clean-corrupted",
-    "eap-gp",
-    "relp",
-    "gim",
-    "hisp",
-    "information-flow-routes",
-    "subnetwork-probing",
-    "edge-pruning",
-    "ugs",
-    "random",
-];
+/// Methods that can be scored, those without gradients first; `atp` scores nodes as `eap` scores their edges.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    ["exact", "acdc"].into_iter().chain(Method::NAMES.into_iter().filter(|m| *m != "atp"))
+}
 
 /// How a method did on a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,8 +75,8 @@ pub fn score(
     seed: u64,
 ) -> Result<Option<Score>> {
     super::check_fits(case, model)?;
-    if !METHODS.contains(&method) {
-        return Err(Error::unknown("method", method, METHODS));
+    if !methods().any(|m| m == method) {
+        return Err(Error::unknown("method", method, methods()));
     }
     let start = std::time::Instant::now();
     let Some(found) = scores(case, model, method, pairs, seed)? else { return Ok(None) };
@@ -353,17 +342,6 @@ impl Moving {
         let places = fixed.filter_map(|(node, _)| alignment.of(super::node_of(*node)?));
         places.flatten().copied().collect()
     }
-}
-
-/// The chance that a true row is above a false one, ties counting half; `None` where there are no such pairs.
-fn auroc(rows: &[(f64, bool)]) -> Option<f64> {
-    let of = |is: bool| rows.iter().filter(move |r| r.1 == is).map(|r| r.0);
-    let pairs = of(true).count() * of(false).count();
-    if pairs == 0 {
-        return None;
-    }
-    let above = |t: f64, f: f64| if t > f { 1.0 } else { f64::from(u8::from(t.total_cmp(&f).is_eq())) * 0.5 };
-    Some(of(true).map(|t| of(false).map(|f| above(t, f)).sum::<f64>()).sum::<f64>() / pairs as f64)
 }
 
 /// Of the highest rows, as many as are true: the share that is. Rows that tie at the end count by their share.

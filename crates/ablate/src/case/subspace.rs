@@ -91,6 +91,38 @@ pub(super) fn components<T: Real>(
         .collect()
 }
 
+/// The directions that were handed over for `node`, with the mean of its `values` at each position after BOS.
+fn given<T: Real>(
+    all: &[(Node, Directions)],
+    node: Node,
+    values: &[T],
+    dim: usize,
+    counts: &[usize],
+) -> Result<Vec<Components>> {
+    let len = values.len() / dim / counts.len().max(1);
+    let found = all.iter().find(|(n, _)| *n == node).map(|(_, positions)| positions);
+    let fits = |p: &Directions| p.len() == len - 1 && p.iter().flatten().all(|d| d.len() == dim);
+    let Some(positions) = found.filter(|p| fits(p)) else {
+        let message =
+            format!("there are no directions of {node} for {} positions of {dim} dimensions", len - 1);
+        return Err(Error::argument(message, "give directions of every node, or none"));
+    };
+    let total = counts.iter().sum::<usize>() as f64;
+    let mean = |p: usize, j: usize| {
+        let at = |i: usize| values[(i * len + p) * dim + j].f64() * counts[i] as f64;
+        (0..counts.len()).map(at).sum::<f64>() / total
+    };
+    Ok(positions
+        .iter()
+        .enumerate()
+        .map(|(p, d)| Components {
+            directions: d.clone(),
+            mean: (0..dim).map(|j| mean(p + 1, j)).collect(),
+            variance: vec![],
+        })
+        .collect())
+}
+
 /// A node's values as the benchmark hooks them, `[inputs · positions, dimension]`, and the dimension.
 fn values<T: Real>(
     cfg: &Config,
@@ -141,13 +173,8 @@ impl<T: Real> Parts<T> {
     ) -> Result<Self> {
         let (values, dim) = values(cfg, weights, acts, node)?;
         let len = values.len() / dim / counts.len().max(1);
-        let given = subspace.directions.as_ref().and_then(|all| all.iter().find(|(n, _)| *n == node));
-        let components: Vec<Components> = match given {
-            Some((_, positions)) if positions.len() == len - 1 => positions
-                .iter()
-                .map(|d| Components { directions: d.clone(), mean: vec![0.0; dim], variance: vec![] })
-                .collect(),
-            Some(_) => return Err(Error::argument(format!("directions of {node} for another length"), "")),
+        let components = match &subspace.directions {
+            Some(all) => given(all, node, &values, dim, counts)?,
             None => components(cfg, weights, acts, counts, node, subspace.components)?,
         };
         let mut part = vec![T::ZERO; values.len()];

@@ -144,7 +144,7 @@ pub(crate) fn run(app: &App<'_>, args: &EffectsArgs) -> Result<Outcome> {
     run.finish("case", &report, None)?;
     print(app, args, &report)?;
     if let Some(path) = &args.svg {
-        ablate::files::write_atomic(path, &ablate::case::figure::effects(&report))?;
+        ablate::files::write_atomic(path, &ablate::case::figure::effects(&report)?)?;
     }
     Ok(Outcome::Done)
 }

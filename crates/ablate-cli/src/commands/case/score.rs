@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ablate::case::score::{METHODS, Score, score};
+use ablate::case::score::{self, Score};
 use ablate::case::{Alignment, Case};
 use ablate::manifest::Conventions;
 use ablate::{Error, Observer, Result, files};
@@ -43,34 +43,30 @@ pub(crate) struct ScoreArgs {
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
     let methods = methods(&args.method)?;
-    let ids: Vec<String> = match &args.cases[..] {
-        [all] if all == "all" => Case::ids().map(str::to_owned).collect(),
-        ids => ids.to_vec(),
-    };
+    let cases = cases(&args.cases)?;
     if let Some(path) = &args.markdown {
         files::check_writable(path)?;
     }
     let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
     if app.globals.explain {
-        app.printer.line(&format!("{} methods on {} cases", methods.len(), ids.len()))?;
+        app.printer.line(&format!("{} methods on {} cases", methods.len(), cases.len()))?;
         return Ok(Outcome::Done);
     }
     let mut bar = app.bar("score");
-    bar.expect(ids.len() * methods.len());
+    bar.expect(cases.len() * methods.len());
     let mut scores: Vec<Score> = Vec::new();
-    for id in &ids {
-        let case = super::find(id)?;
-        if args.cases.len() != ids.len() && case.trivial() {
-            bar.advance(methods.len(), 0);
-            continue;
-        }
+    for case in &cases {
         let (model, alignment) = match &args.trained {
-            Some(folder) => (app.load(&folder.join(id).display().to_string())?, case.alignment()),
+            Some(folder) => (app.load(&folder.join(case.id()).display().to_string())?, case.alignment()),
             None => (case.model(app.globals.dtype)?, Alignment::identity(case.compiled())),
         };
         for method in &methods {
             app.check_stop()?;
-            scores.extend(score(&case, &model, &alignment, method, args.n, app.globals.seed)?);
+            match score::score(case, &model, &alignment, method, args.n, app.globals.seed) {
+                Ok(found) => scores.extend(found),
+                // what the other methods found is not lost
+                Err(e) => app.warn(format!("case {}, {method}: {e}", case.id())),
+            }
             bar.advance(1, 0);
         }
     }
@@ -79,7 +75,7 @@ pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
         return Err(Error::argument("nothing could be scored", "choose other cases or methods"));
     }
     run.finish("case-scores", &json!({"scores": scores}), None)?;
-    print(app, &scores, ids.len())?;
+    print(app, &scores, cases.len())?;
     let table = summary(&scores);
     if let Some(path) = &args.markdown {
         files::write_atomic(path, &markdown(&table))?;
@@ -88,16 +84,23 @@ pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
 }
 
 fn methods(names: &[String]) -> Result<Vec<&'static str>> {
-    if let [all] = names
-        && all == "all"
-    {
-        return Ok(METHODS.to_vec());
+    if names == ["all"] {
+        return Ok(score::methods().collect());
     }
     let find = |name: &String| {
-        let found = METHODS.into_iter().find(|m| m == name);
-        found.ok_or_else(|| Error::unknown("method", name, METHODS))
+        let found = score::methods().find(|m| m == name);
+        found.ok_or_else(|| Error::unknown("method", name, score::methods()))
     };
     names.iter().map(find).collect()
+}
+
+/// The cases asked for.
+fn cases(names: &[String]) -> Result<Vec<Case>> {
+    if names != ["all"] {
+        return names.iter().map(|id| super::find(id)).collect();
+    }
+    let all: Vec<Case> = Case::ids().map(super::find).collect::<Result<_>>()?;
+    Ok(all.into_iter().filter(|c| !c.trivial()).collect())
 }
 
 fn print(app: &App<'_>, scores: &[Score], cases: usize) -> Result<()> {

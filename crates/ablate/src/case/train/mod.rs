@@ -29,8 +29,9 @@ use rayon::prelude::*;
 
 pub use validate::Validation;
 
-use self::loss::{Loss, Targets};
+use self::loss::Loss;
 use self::parameters::Parameters;
+use super::labels::Labels;
 use super::{Alignment, Case, Inputs};
 use crate::adam::Adam;
 use crate::error::{Error, Result};
@@ -281,7 +282,7 @@ impl<'c> Trainer<'c> {
         Pairs {
             base: rows.iter().map(|(b, _)| ids(*b)).collect(),
             ablation: rows.iter().map(|(_, a)| ids(*a)).collect(),
-            targets: Targets::of(self.case, rows.iter().map(|(b, _)| &self.inputs.outputs[*b][..])),
+            targets: Labels::of(self.case, rows.iter().map(|(b, _)| &self.inputs.outputs[*b][..])),
         }
     }
 
@@ -293,7 +294,7 @@ impl<'c> Trainer<'c> {
         let mut report = StepReport { losses: [0.0; 3], norms: [0.0; 3] };
         let parts = pairs.parts(PARTS, self.config.d_vocab, self.config.n_ctx)?;
         let exchanged =
-            parts.par_iter().map(|p| self.exchanged(&p.batch, entry)).collect::<Result<Vec<Targets>>>()?;
+            parts.par_iter().map(|p| self.exchanged(&p.batch, entry)).collect::<Result<Vec<Labels>>>()?;
         let recipe = self.recipe.clone();
         let nodes = self.alignment.entries[entry].trained.clone();
         let outside: Vec<Node> = node.into_iter().collect();
@@ -335,7 +336,7 @@ impl<'c> Trainer<'c> {
     }
 
     /// What the case says of base with its own node exchanged.
-    fn exchanged(&self, batch: &Batch, entry: usize) -> Result<Targets> {
+    fn exchanged(&self, batch: &Batch, entry: usize) -> Result<Labels> {
         let AnyWeights::F32(weights) = self.compiled.weights() else {
             return Err(Error::argument("internal: the compiled model is not f32", "report this"));
         };
@@ -345,7 +346,7 @@ impl<'c> Trainer<'c> {
         let acts = engine.block(&plan, &sources, Keep::PRE, false, None)?;
         let all = AllLogits { d_vocab_out: self.compiled.config().d_vocab_out };
         let outputs = engine.judge_block(&plan, &acts, &all)?;
-        Ok(Targets::from_outputs(self.case, &outputs))
+        Ok(Labels::from_outputs(self.case, &outputs))
     }
 }
 
@@ -356,13 +357,13 @@ pub struct Pairs {
     pub base: Vec<Vec<u32>>,
     /// Token ids, as long.
     pub ablation: Vec<Vec<u32>>,
-    targets: Targets,
+    targets: Labels,
 }
 
 /// Consecutive pairs as a batch.
 struct Part {
     batch: Batch,
-    targets: Targets,
+    targets: Labels,
 }
 
 impl Pairs {
@@ -372,7 +373,7 @@ impl Pairs {
     /// Inputs that the case cannot read.
     pub fn new(case: &Case, base: Vec<Vec<u32>>, ablation: Vec<Vec<u32>>) -> Result<Self> {
         let inputs = Inputs::of(case, base)?;
-        let targets = Targets::of(case, inputs.outputs.iter().map(|o| &o[..]));
+        let targets = Labels::of(case, inputs.outputs.iter().map(|o| &o[..]));
         Ok(Self { base: inputs.ids, ablation, targets })
     }
 

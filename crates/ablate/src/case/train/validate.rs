@@ -4,7 +4,7 @@ use ablate_graph::{Node, Plan, Site, Source};
 use ablate_model::engine::{Compiled, Engine, Keep, Sources, Table};
 use rayon::prelude::*;
 
-use super::loss::Right;
+use super::super::labels::Right;
 use super::{Pairs, Trainer};
 use crate::error::Result;
 
@@ -47,7 +47,7 @@ impl Trainer<'_> {
         let batch = pairs.batch(0..pairs.base.len(), self.config.d_vocab, self.config.n_ctx)?;
         let positions = pairs.base.first().map_or(1, |ids| ids.len() - 1);
         let engine = Engine::new(&self.config, weights, &batch);
-        let judge = Right { targets: &pairs.targets, positions };
+        let judge = Right { labels: &pairs.targets, positions };
         let keep = Keep::PRE | Keep::Z | Keep::MID | Keep::MLP;
         let base = engine.base(&Compiled::default(), &Sources::new(), keep, false, &judge)?;
         let corrupt = engine.compile(&Plan::on(ablate_graph::Side::Corrupt))?;
@@ -63,7 +63,7 @@ impl Trainer<'_> {
         let mut iia = 0.0;
         for (entry, aligned) in self.alignment.entries.iter().enumerate() {
             let targets = self.exchanged(&batch, entry)?;
-            let judge = Right { targets: &targets, positions };
+            let judge = Right { labels: &targets, positions };
             let compiled = plan(&aligned.trained)?;
             iia += mean(&engine.variants(&base, &[&compiled], &sources, &judge)?);
         }
