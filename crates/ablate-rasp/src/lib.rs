@@ -39,6 +39,7 @@ mod interpret;
 mod model;
 mod program;
 mod reach;
+mod sentences;
 pub mod sop;
 pub mod text;
 pub mod truth;
@@ -53,6 +54,7 @@ pub use inspect::Operation;
 pub use interpret::interpret;
 pub use model::{Axis, Compiled, Head, Layer, Matrix, OutputEncoding};
 pub use program::Program;
+pub use sentences::Sentences;
 pub use sop::{
     Encoding, Selector, Sop, aggregate, aggregate_or, categorical, full, indices, length,
     linear_sequence_map, map, numerical, select, select_by, selector_width, sequence_map, tokens,

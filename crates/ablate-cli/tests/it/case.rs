@@ -15,7 +15,7 @@ fn cases_are_listed_with_their_circuits() {
     let folder = folder();
     let all = json(folder.path(), &["case", "list"]);
     let cases = all["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 129);
+    assert_eq!(cases.len(), 130);
     let three = cases.iter().find(|c| c["id"] == "3").unwrap();
     assert_eq!(three["vocabulary"], serde_json::json!(["a", "b", "c", "x"]));
     assert_eq!(three["nodes"], serde_json::json!(["m0", "a1.h0"]));

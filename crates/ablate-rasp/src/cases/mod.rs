@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::text::{Source, parse};
 
-const TEXTS: [(&str, &str); 129] = [
+const TEXTS: [(&str, &str); 130] = [
     ("1", include_str!("001.rasp")),
     ("2", include_str!("002.rasp")),
     ("3", include_str!("003.rasp")),
@@ -137,6 +137,7 @@ const TEXTS: [(&str, &str); 129] = [
     ("129", include_str!("129.rasp")),
     ("130", include_str!("130.rasp")),
     ("131", include_str!("131.rasp")),
+    ("ioi", include_str!("ioi.rasp")),
 ];
 
 /// The ids of all cases, in order.

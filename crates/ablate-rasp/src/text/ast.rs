@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::func::Comparison;
 use crate::text::Span;
+use crate::text::inputs::Written;
 use crate::value::Value;
 
 #[derive(Clone, Debug)]
@@ -133,6 +134,9 @@ pub(super) enum Statement {
     Trivial,
     Bos(String),
     Pad(String),
+    Pick { names: Vec<String>, tokens: Vec<Value> },
+    Input(Vec<Written>),
+    ReadLast,
     Let { name: String, value: Ast },
     Def { name: String, params: Vec<String>, body: Arc<Ast> },
     Output(Ast),

@@ -22,6 +22,8 @@
 //! | `causal` | a position sees only itself and earlier ones |
 //! | `case 3` · `task "…"` · `trivial` | what the program is for |
 //! | `bos "BOS"` · `pad "PAD"` | other names of the two special tokens |
+//! | `pick A, B from "x", "y"` · `input ["a", A, "b", B]` | the inputs the program is asked about, if not all: templates whose names stand for different tokens of what they are picked from |
+//! | `read last` | only the output at the last position is asked for |
 //! | `let name = expression` | names a value, function, selector or sequence |
 //! | `def name(a, b) = expression` | a function, of values or of sequences |
 //! | `output expression` | the sequence that the program computes (required, last) |
@@ -50,6 +52,7 @@
 mod ast;
 mod builtins;
 mod eval;
+mod inputs;
 mod item;
 mod lexer;
 mod ops;
@@ -59,6 +62,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Place};
 use crate::program::Program;
+use crate::sentences::Sentences;
 use crate::sop::Sop;
 use crate::text::ast::Statement;
 use crate::text::eval::{Context, PROGRAM_STEPS};
@@ -87,6 +91,10 @@ pub struct Source {
     pub task: String,
     /// Whether the header says `trivial`: not to be used to compare methods.
     pub trivial: bool,
+    /// The inputs that the header asks about, of full length; `None` for all lists of tokens.
+    pub sentences: Option<Sentences>,
+    /// Whether only the last position's output is asked for.
+    pub read_last: bool,
     /// The program.
     pub program: Program,
 }
@@ -121,6 +129,8 @@ struct Reading {
     pad: Option<String>,
     causal: bool,
     trivial: bool,
+    sentences: Sentences,
+    read_last: bool,
     output: Option<Sop>,
 }
 
@@ -142,6 +152,16 @@ impl Reading {
             }
             Statement::Trivial => {
                 self.trivial = true;
+                Ok(())
+            }
+            Statement::Pick { names, tokens } => {
+                inputs::pick(&mut self.sentences, names, tokens, span).map_err(|(m, span)| stop(span, &m))
+            }
+            Statement::Input(places) => {
+                inputs::input(&mut self.sentences, places, span).map_err(|(m, span)| stop(span, &m))
+            }
+            Statement::ReadLast => {
+                self.read_last = true;
                 Ok(())
             }
             Statement::Let { name, value } => {
@@ -185,12 +205,15 @@ impl Reading {
         let max_length = self.max_length.ok_or_else(|| missing("max_length"))?;
         let output = self.output.ok_or_else(|| missing("output"))?;
         let max_length = usize::try_from(max_length).unwrap_or(0);
+        inputs::check(&self.sentences, &vocabulary, max_length).map_err(|m| stop(end, &m))?;
+        let sentences = (self.sentences.count() > 0).then_some(self.sentences);
         let mut program = Program::unchecked(output, vocabulary, max_length);
         program.causal = self.causal;
         program.bos = self.bos.unwrap_or(program.bos);
         program.pad = self.pad.unwrap_or(program.pad);
         let (id, task, trivial) = (self.id, self.task.unwrap_or_default(), self.trivial);
-        Ok(program.check_types().map(|()| Source { id, task, trivial, program }))
+        let read_last = self.read_last;
+        Ok(program.check_types().map(|()| Source { id, task, trivial, sentences, read_last, program }))
     }
 }
 

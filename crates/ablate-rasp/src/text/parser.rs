@@ -36,7 +36,7 @@ const KEYWORDS: [&str; 20] = [
     "none",
 ];
 
-type Parsed<T> = Result<T, (String, Span)>;
+pub(super) type Parsed<T> = Result<T, (String, Span)>;
 
 pub(super) struct Parser {
     lexemes: Vec<Lexeme>,
@@ -62,7 +62,7 @@ impl Parser {
         Ok(statements)
     }
 
-    fn peek(&self) -> &Symbol {
+    pub(super) fn peek(&self) -> &Symbol {
         self.peek_at(0)
     }
 
@@ -86,7 +86,7 @@ impl Parser {
         matches!(self.peek(), Symbol::Word(w) if w == word)
     }
 
-    fn take_mark(&mut self, mark: &str) -> bool {
+    pub(super) fn take_mark(&mut self, mark: &str) -> bool {
         let found = self.is_mark(mark);
         self.at += usize::from(found);
         found
@@ -96,6 +96,10 @@ impl Parser {
         let found = self.is_word(word);
         self.at += usize::from(found);
         found
+    }
+
+    pub(super) fn skip(&mut self) {
+        self.at += 1;
     }
 
     fn wrong<T>(&self, wanted: &str) -> Parsed<T> {
@@ -108,15 +112,15 @@ impl Parser {
         Err((format!("expected {wanted}, found {found}"), self.span()))
     }
 
-    fn need_mark(&mut self, mark: &str) -> Parsed<()> {
+    pub(super) fn need_mark(&mut self, mark: &str) -> Parsed<()> {
         if self.take_mark(mark) { Ok(()) } else { self.wrong(&format!("`{mark}`")) }
     }
 
-    fn need_word(&mut self, word: &str) -> Parsed<()> {
+    pub(super) fn need_word(&mut self, word: &str) -> Parsed<()> {
         if self.take_word(word) { Ok(()) } else { self.wrong(&format!("`{word}`")) }
     }
 
-    fn name(&mut self) -> Parsed<String> {
+    pub(super) fn name(&mut self) -> Parsed<String> {
         match self.peek() {
             Symbol::Word(w) if !KEYWORDS.contains(&w.as_str()) && w != "true" && w != "false" => {
                 let name = w.clone();
@@ -137,9 +141,11 @@ impl Parser {
     }
 
     fn statement(&mut self) -> Parsed<Statement> {
-        const WANTED: &str =
-            "a statement (case, task, vocab, max_length, causal, trivial, bos, pad, let, def or output)";
+        const WANTED: &str = "a statement (case, task, vocab, max_length, causal, trivial, bos, pad, pick, input, read, let, def or output)";
         let Symbol::Word(word) = self.peek().clone() else { return self.wrong(WANTED) };
+        if let Some(statement) = self.inputs(&word)? {
+            return Ok(statement);
+        }
         if !KEYWORDS[..11].contains(&word.as_str()) {
             return self.wrong(WANTED);
         }
@@ -185,7 +191,7 @@ impl Parser {
         Ok(params)
     }
 
-    fn literal(&mut self) -> Parsed<Value> {
+    pub(super) fn literal(&mut self) -> Parsed<Value> {
         let negative = self.take_mark("-");
         let value = match (self.peek().clone(), negative) {
             (Symbol::Literal(Value::Int(i)), true) => Value::Int(-i),
@@ -206,7 +212,7 @@ impl Parser {
         }
     }
 
-    fn vocabulary(&mut self) -> Parsed<Vec<Value>> {
+    pub(super) fn vocabulary(&mut self) -> Parsed<Vec<Value>> {
         let mut values = vec![];
         loop {
             let span = self.span();

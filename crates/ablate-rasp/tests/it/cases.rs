@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ablate_rasp::truth::{Node, Truth};
-use ablate_rasp::{Compiled, Program, Source, cases};
+use ablate_rasp::{Compiled, Source, cases};
 use serde_json::Value as Json;
 
 use crate::support::{agree, inputs};
@@ -31,11 +31,16 @@ fn compiled() -> impl Iterator<Item = (&'static str, Source, Compiled)> {
     })
 }
 
-fn check_agreement(id: &str, program: &Program, model: &Compiled, limit: usize) -> usize {
+fn check_agreement(id: &str, source: &Source, model: &Compiled, limit: usize) -> usize {
+    let program = &source.program;
+    let asked = match &source.sentences {
+        Some(sentences) => (0..sentences.count()).map(|n| sentences.nth(n).unwrap()).collect(),
+        None => inputs(program, limit),
+    };
     let mut compared = 0;
     // The share of BOS and of unselected keys that a softmax of logits 100/√key_size leaves over.
     let leak = (program.max_length + 1) as f64 * (-50.0 / (model.key_size as f64).sqrt()).exp();
-    for input in inputs(program, limit) {
+    for input in asked {
         let program_says = program.run(&input).unwrap();
         let model_says = model.run(&input).unwrap();
         assert_eq!(program_says.len(), model_says.len());
@@ -54,7 +59,7 @@ fn every_case_compiles_to_what_it_says() {
     for (id, source, model) in compiled() {
         let cost = model.n_layers() * model.d_model() * (model.d_mlp + model.n_heads * model.key_size);
         let limit = (60_000_000 / (cost * model.n_ctx()).max(1)).clamp(20, 700);
-        let compared = check_agreement(id, &source.program, &model, limit);
+        let compared = check_agreement(id, &source, &model, limit);
         assert!(compared > 20, "case {id}: only {compared} values");
     }
 }
@@ -65,7 +70,7 @@ fn cases_with_few_inputs_agree_on_all_of_them() {
         let source = cases::find(id).unwrap();
         assert_eq!(source.program.vocabulary.len().pow(source.program.max_length as u32), all, "{id}");
         let model = source.program.compile().unwrap();
-        assert!(check_agreement(id, &source.program, &model, all) >= 2 * all);
+        assert!(check_agreement(id, &source, &model, all) >= 2 * all);
     }
 }
 
@@ -119,7 +124,11 @@ fn shapes_and_nodes_are_the_benchmarks() {
     let mut edges_equal = vec![];
     let mut edges_differ = vec![];
     for (id, source, model) in compiled() {
-        let row = &table[id];
+        // `ioi` is a program of ours: the benchmark's high-level model of it is no RASP program
+        let Some(row) = table.get(id).filter(|_| id != "ioi") else {
+            assert_eq!(id, "ioi");
+            continue;
+        };
         assert_eq!(source.program.causal, row["causal"].as_bool().unwrap(), "{id}");
         assert_eq!(source.trivial, row["trivial"].as_bool().unwrap(), "{id}");
         assert_eq!(model.n_ctx() as u64, row["max_seq_len"].as_u64().unwrap(), "{id}");

@@ -5,5 +5,6 @@ mod cases;
 mod errors;
 mod golden;
 mod random;
+mod sentences;
 mod support;
 mod truth;

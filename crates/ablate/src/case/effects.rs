@@ -196,16 +196,18 @@ impl Scene {
                 })
             })
             .collect();
-        let positions = inputs.ids.first().map_or(0, |ids| ids.len() - 1);
-        if positions == 0 || inputs.ids.iter().any(|ids| ids.len() != positions + 1) {
+        let length = inputs.ids.first().map_or(0, Vec::len);
+        let positions = length.saturating_sub(inputs.first_read);
+        if positions == 0 || inputs.ids.iter().any(|ids| ids.len() != length) {
             return Err(Error::argument(
                 "inputs must be of one length, with tokens after BOS",
                 "give full inputs",
             ));
         }
-        let labels = Labels::of(case, rows.iter().map(|&i| &inputs.outputs[i][..]));
+        let labels = Labels::of(case, inputs, rows.iter().copied());
         let ids = rows.iter().map(|&i| inputs.ids[i].clone()).collect();
-        let different = Inputs { ids, outputs: Vec::new(), width: inputs.width };
+        let different =
+            Inputs { ids, outputs: Vec::new(), width: inputs.width, first_read: inputs.first_read };
         let batch = different.batch(model.config().d_vocab, model.config().n_ctx)?;
         Ok(Self { batch, unique_of, labels, positions })
     }

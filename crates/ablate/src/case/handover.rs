@@ -8,9 +8,10 @@ use ablate_model::{Model, interpbench};
 use ablate_rasp::OutputEncoding;
 use serde_json::{Value, json};
 
+use super::labels::argmax;
 use super::train::Recipe;
 use super::{Alignment, Case, Inputs};
-use crate::dataset::{Dataset, Pair, Prompt};
+use crate::dataset::{Dataset, Labels, Pair, Prompt};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -119,7 +120,8 @@ fn readers(reader: Reader, stands_for: &dyn Fn(Node) -> Vec<Node>) -> Vec<Reader
     }
 }
 
-/// `n` pairs of drawn inputs whose outputs differ somewhere, all positions after BOS read.
+/// `n` pairs of drawn inputs whose outputs differ somewhere, the positions read that the case asks about; where the case says one token, that
+/// of the clean input is the answer and that of the corrupt one the wrong answer.
 ///
 /// # Errors
 /// A case whose outputs are all the same.
@@ -134,9 +136,15 @@ pub fn pairs(case: &Case, n: usize, seed: u64) -> Result<Dataset> {
         let corrupt = Inputs::drawn(case, 2 * n, seed.wrapping_add(2 * round + 1))?;
         for i in 0..clean.len() {
             if out.len() < n && clean.differ(case, i, &corrupt, i) {
+                let label = |inputs: &Inputs| match case.says_token() {
+                    true => Labels::Tokens(vec![argmax(inputs.read(i)) as u32]),
+                    false => Labels::default(),
+                };
                 out.push(Pair {
                     corrupt: Some(Prompt::Tokens(corrupt.ids[i].clone())),
-                    reads: (1..clean.ids[i].len()).collect(),
+                    answers: label(&clean),
+                    wrong_answers: label(&corrupt),
+                    reads: (clean.first_read..clean.ids[i].len()).collect(),
                     ..Pair::tokens(clean.ids[i].clone())
                 });
             }
@@ -151,7 +159,11 @@ pub fn pairs(case: &Case, n: usize, seed: u64) -> Result<Dataset> {
     let mut data = Dataset::new(out);
     data.header.task = Some(format!("case {}", case.id()));
     data.header.seed = Some(seed);
-    let metric = if case.categorical() { "kl" } else { "mse" };
+    let metric = match (case.says_token(), case.categorical()) {
+        (true, _) => "logit-diff",
+        (_, true) => "kl",
+        _ => "mse",
+    };
     data.header.extra.insert("metric".to_owned(), json!(metric));
     Ok(data)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ablate_graph::Random;
 use ablate_model::{Batch, Row};
-use ablate_rasp::{Compiled, OutputEncoding};
+use ablate_rasp::{Compiled, OutputEncoding, Sentences};
 
 use super::Case;
 use super::labels::argmax;
@@ -19,6 +19,8 @@ pub struct Inputs {
     pub outputs: Vec<Vec<f64>>,
     /// Numbers of one position.
     pub width: usize,
+    /// The first position whose output is asked for; all after it are, too.
+    pub first_read: usize,
 }
 
 impl Inputs {
@@ -40,15 +42,24 @@ impl Inputs {
             outputs.push(output(compiled, i, row)?);
             seen.insert(row, i);
         }
-        Ok(Self { ids, outputs, width: compiled.d_out() })
+        Ok(Self { ids, outputs, width: compiled.d_out(), first_read: case.first_read() })
     }
 
-    /// Every input of full length where there are more than `least` and at most `most`, in lexicographic order; else
-    /// `most` drawn by seed, each token uniformly, with repetition (InterpBench: `get_clean_data`).
+    /// Every input of full length where there are more than `least` and at most `most`, in lexicographic order (of a case
+    /// with sentences: every sentence, where there are at most `most`); else `most` drawn by seed, each token or sentence
+    /// uniformly, with repetition (InterpBench: `get_clean_data`).
     ///
     /// # Errors
     /// None that a compiled case has.
     pub fn draw(case: &Case, least: usize, most: usize, seed: u64) -> Result<Self> {
+        if let Some(sentences) = case.sentences() {
+            let total = sentences.count();
+            if total > most {
+                return Self::drawn(case, most, seed);
+            }
+            let rows = (0..total).map(|n| sentence(case, sentences, n));
+            return Self::of(case, rows.collect::<Result<_>>()?);
+        }
         let tokens = tokens(case);
         let len = case.compiled().n_ctx() - 1;
         let Some(total) = tokens.len().checked_pow(len as u32).filter(|&n| n > least && n <= most) else {
@@ -65,8 +76,12 @@ impl Inputs {
     /// # Errors
     /// None that a compiled case has.
     pub fn drawn(case: &Case, n: usize, seed: u64) -> Result<Self> {
-        let tokens = tokens(case);
         let random = Random::new(seed, "case inputs");
+        if let Some(sentences) = case.sentences() {
+            let row = |i: usize| sentence(case, sentences, random.below(i as u64, 0, sentences.count()));
+            return Self::of(case, (0..n).map(row).collect::<Result<_>>()?);
+        }
+        let tokens = tokens(case);
         let bos = case.compiled().bos as u32;
         let row = |i: usize| {
             let draw = |p: usize| tokens[random.below(i as u64, p as u64, tokens.len())];
@@ -75,11 +90,16 @@ impl Inputs {
         Self::of(case, (0..n).map(row).collect())
     }
 
-    /// Whether the case's output of input `i` differs from that of input `j` of `other` at some position after BOS.
+    /// Whether the case's output of input `i` differs from that of input `j` of `other` at some position that is read.
     pub fn differ(&self, case: &Case, i: usize, other: &Self, j: usize) -> bool {
-        let (a, b) = (&self.outputs[i][self.width..], &other.outputs[j][self.width..]);
+        let (a, b) = (self.read(i), other.read(j));
         let mut places = a.chunks_exact(self.width).zip(b.chunks_exact(self.width));
         places.any(|(a, b)| if case.categorical() { argmax(a) != argmax(b) } else { a != b })
+    }
+
+    /// The outputs of input `i` that are asked for, `[position · width]`.
+    pub fn read(&self, i: usize) -> &[f64] {
+        &self.outputs[i][self.first_read * self.width..]
     }
 
     /// Number of inputs.
@@ -92,18 +112,29 @@ impl Inputs {
         self.ids.is_empty()
     }
 
-    /// The batch of the inputs, all positions after BOS read.
+    /// The batch of the inputs.
     ///
     /// # Errors
     /// Rows that the model cannot read.
     pub fn batch(&self, d_vocab: usize, n_ctx: usize) -> Result<Batch> {
         let row = |ids: &Vec<u32>| Row {
             clean: ids.clone(),
-            reads: (1..ids.len() as u32).collect(),
+            reads: (self.first_read as u32..ids.len() as u32).collect(),
             ..Row::default()
         };
         Ok(Batch::new(self.ids.iter().map(row).collect(), Vec::new(), d_vocab, n_ctx)?)
     }
+}
+
+/// The token ids of sentence `n`, BOS first.
+fn sentence(case: &Case, sentences: &Sentences, n: usize) -> Result<Vec<u32>> {
+    let tokens = sentences.nth(n).unwrap_or_default();
+    let ids = case.compiled().encode(&tokens).map_err(|e| Error::Row {
+        row: n,
+        message: e.to_string(),
+        hint: None,
+    })?;
+    Ok(ids.into_iter().map(|id| id as u32).collect())
 }
 
 /// The token ids that inputs are made of.

@@ -1,11 +1,11 @@
-//! What outputs should be: classes or numbers, positions after BOS.
+//! What outputs should be: classes or numbers, at the positions that are read.
 
 use std::ops::Range;
 
 use ablate_model::engine::Judge;
 use ablate_tensor::Real;
 
-use super::Case;
+use super::{Case, Inputs};
 
 /// How far a number may be from the case's, absolutely and relatively (the benchmark's `isclose`; its validation while
 /// training leaves the relative part out, which is 1e-5 of numbers between 0 and 1).
@@ -21,14 +21,13 @@ pub(super) enum Labels {
 }
 
 impl Labels {
-    /// Of the case's outputs of whole inputs, BOS included.
-    pub(super) fn of<'a>(case: &Case, outputs: impl Iterator<Item = &'a [f64]>) -> Self {
-        let width = case.compiled().d_out();
-        let all: Vec<f64> = outputs.flat_map(|o| o[width..].iter().copied()).collect();
+    /// Of what is asked of some inputs.
+    pub(super) fn of(case: &Case, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> Self {
+        let all: Vec<f64> = rows.flat_map(|i| inputs.read(i).iter().copied()).collect();
         Self::from_outputs(case, &all)
     }
 
-    /// Of outputs without BOS, `[inputs · positions, width]`.
+    /// Of outputs that are asked for, `[inputs · positions, width]`.
     pub(super) fn from_outputs(case: &Case, outputs: &[f64]) -> Self {
         if case.categorical() {
             let rows = outputs.chunks_exact(case.compiled().d_out());
@@ -74,7 +73,7 @@ pub(super) fn argmax<X: PartialOrd>(row: &[X]) -> usize {
 /// Says 1 where a run is right, else 0, at each position. What is not finite is no answer: the run is refused.
 pub(super) struct Right<'a> {
     pub(super) labels: &'a Labels,
-    /// Positions of an input.
+    /// Positions of an input that are read.
     pub(super) positions: usize,
 }
 

@@ -18,7 +18,7 @@ pub mod train;
 
 use ablate_graph::{Circuit, Graph, Kv, Level, Node};
 use ablate_model::{Config, DType, Model};
-use ablate_rasp::{Compiled, OutputEncoding, Source, cases, truth};
+use ablate_rasp::{Compiled, OutputEncoding, Sentences, Source, cases, truth};
 
 pub use alignment::{Aligned, Alignment};
 pub use inputs::Inputs;
@@ -83,14 +83,30 @@ impl Case {
         &self.source.program
     }
 
+    /// The inputs it is asked about, if not all.
+    pub fn sentences(&self) -> Option<&Sentences> {
+        self.source.sentences.as_ref()
+    }
+
     /// The compilation.
     pub fn compiled(&self) -> &Compiled {
         &self.compiled
     }
 
+    /// The first position of inputs of full length whose output is asked for: 1 (all after BOS), or the last one.
+    pub fn first_read(&self) -> usize {
+        if self.source.read_last { self.compiled.n_ctx() - 1 } else { 1 }
+    }
+
     /// Whether outputs are classes (else one number).
     pub fn categorical(&self) -> bool {
         matches!(self.compiled.output_encoding, OutputEncoding::Categorical(_))
+    }
+
+    /// Whether the answer to an input is one token: one output is asked for, and its classes are the tokens by id.
+    pub fn says_token(&self) -> bool {
+        let OutputEncoding::Categorical(values) = &self.compiled.output_encoding else { return false };
+        self.source.read_last && self.compiled.input_encoding.starts_with(values)
     }
 
     /// The compiled model: an ordinary model without norms, with ReLU MLPs.

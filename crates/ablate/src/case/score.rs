@@ -84,7 +84,7 @@ pub fn score(
     let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
     let truth = handover::circuit(case, model, alignment, Level::Edge)?;
     let moving = Moving::new(case, pairs, seed)?;
-    let shown = handover::circuit_of(case, model, alignment, |edge| moving.edge(edge))?;
+    let shown = handover::circuit_of(case, model, alignment, |edge| moving.edge(case, edge))?;
     let fixed: Vec<Node> = moving.fixed_nodes(case, alignment);
     let status = |node: Node| (!fixed.contains(&node)).then(|| alignment.contains(node));
     let (edges, nodes) = match found {
@@ -330,9 +330,13 @@ impl Moving {
         Ok(Self { names })
     }
 
-    /// Whether an edge carries something that differs.
-    fn edge(&self, edge: &ablate_rasp::Edge) -> bool {
-        edge.via.iter().any(|name| self.names.contains(name))
+    /// Whether an edge carries something that differs, to a part that writes something that differs.
+    fn edge(&self, case: &Case, edge: &ablate_rasp::Edge) -> bool {
+        let mut nodes = case.compiled().truth.nodes.iter();
+        let written = nodes.find(|(node, _)| *node == edge.to).map(|(_, names)| names);
+        // only the logits are no node that writes
+        let differs = |names: &Vec<String>| names.iter().any(|name| self.names.contains(name));
+        differs(&edge.via) && written.is_none_or(differs)
     }
 
     /// Nodes of the circuit that write nothing that differs.

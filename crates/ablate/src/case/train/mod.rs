@@ -9,7 +9,7 @@
 //! | strict | a drawn node outside the circuit, from the run on ablation | the case on base |
 //! | behaviour | nothing | the case on base |
 //!
-//! Losses are means over pairs and positions after BOS: squared errors of numbers, cross entropies of classes. All
+//! Losses are means over pairs and positions that are read: squared errors of numbers, cross entropies of classes. All
 //! draws are keyed by (seed, purpose, epoch, batch): a run that is resumed goes on to the same numbers.
 
 mod checkpoint;
@@ -191,7 +191,12 @@ impl<'c> Trainer<'c> {
             return Err(Error::argument("training is done in f32", "load the model in f32"));
         };
         let parameters = Parameters::of(model.config(), weights);
-        let none = Inputs { ids: Vec::new(), outputs: Vec::new(), width: case.compiled().d_out() };
+        let none = Inputs {
+            ids: Vec::new(),
+            outputs: Vec::new(),
+            width: case.compiled().d_out(),
+            first_read: case.first_read(),
+        };
         Self::with(case, recipe, model.config().clone(), parameters, none, Vec::new(), Vec::new())
     }
 
@@ -282,7 +287,8 @@ impl<'c> Trainer<'c> {
         Pairs {
             base: rows.iter().map(|(b, _)| ids(*b)).collect(),
             ablation: rows.iter().map(|(_, a)| ids(*a)).collect(),
-            targets: Labels::of(self.case, rows.iter().map(|(b, _)| &self.inputs.outputs[*b][..])),
+            first_read: self.inputs.first_read,
+            targets: Labels::of(self.case, &self.inputs, rows.iter().map(|(b, _)| *b)),
         }
     }
 
@@ -308,7 +314,7 @@ impl<'c> Trainer<'c> {
                 continue;
             }
             let weights = self.parameters.weights(&self.config);
-            let positions = pairs.base.first().map_or(1, |ids| ids.len() - 1);
+            let positions = pairs.positions();
             let total = pairs.base.len() * positions;
             let found: Vec<(f64, Gradients<f32>)> = parts
                 .par_iter()
@@ -357,6 +363,7 @@ pub struct Pairs {
     pub base: Vec<Vec<u32>>,
     /// Token ids, as long.
     pub ablation: Vec<Vec<u32>>,
+    first_read: usize,
     targets: Labels,
 }
 
@@ -373,8 +380,13 @@ impl Pairs {
     /// Inputs that the case cannot read.
     pub fn new(case: &Case, base: Vec<Vec<u32>>, ablation: Vec<Vec<u32>>) -> Result<Self> {
         let inputs = Inputs::of(case, base)?;
-        let targets = Labels::of(case, inputs.outputs.iter().map(|o| &o[..]));
-        Ok(Self { base: inputs.ids, ablation, targets })
+        let targets = Labels::of(case, &inputs, 0..inputs.len());
+        Ok(Self { first_read: inputs.first_read, base: inputs.ids, ablation, targets })
+    }
+
+    /// Positions of an input that are read.
+    fn positions(&self) -> usize {
+        self.base.first().map_or(1, |ids| ids.len() - self.first_read)
     }
 
     /// As a batch whose corrupt texts are the ablation inputs.
@@ -382,7 +394,7 @@ impl Pairs {
         let rows = rows.map(|i| Row {
             clean: self.base[i].clone(),
             corrupt: Some(self.ablation[i].clone()),
-            reads: (1..self.base[i].len() as u32).collect(),
+            reads: (self.first_read as u32..self.base[i].len() as u32).collect(),
             ..Row::default()
         });
         Ok(Batch::new(rows.collect(), Vec::new(), d_vocab, n_ctx)?)
@@ -390,7 +402,7 @@ impl Pairs {
 
     fn parts(&self, n: usize, d_vocab: usize, n_ctx: usize) -> Result<Vec<Part>> {
         let size = self.base.len().div_ceil(n).max(1);
-        let positions = self.base.first().map_or(0, |ids| ids.len() - 1);
+        let positions = self.positions();
         (0..self.base.len())
             .step_by(size)
             .map(|from| {

@@ -45,7 +45,7 @@ impl Trainer<'_> {
     /// Shares of right outputs: plain, with aligned nodes exchanged, with nodes outside the circuit exchanged.
     fn rights(&self, pairs: &Pairs, weights: &ablate_model::Weights<f32>) -> Result<[f64; 3]> {
         let batch = pairs.batch(0..pairs.base.len(), self.config.d_vocab, self.config.n_ctx)?;
-        let positions = pairs.base.first().map_or(1, |ids| ids.len() - 1);
+        let positions = pairs.positions();
         let engine = Engine::new(&self.config, weights, &batch);
         let judge = Right { labels: &pairs.targets, positions };
         let keep = Keep::PRE | Keep::Z | Keep::MID | Keep::MLP;
