@@ -6,6 +6,7 @@ pub(crate) mod compress;
 pub(crate) mod demo;
 pub(crate) mod discover;
 pub(crate) mod inspect;
+pub(crate) mod interactions;
 pub(crate) mod models;
 pub(crate) mod patch;
 pub(crate) mod path;
@@ -40,6 +41,7 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(app, args),
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
+        Command::Interactions(args) => interactions::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),
     }

@@ -8,6 +8,7 @@ mod compress;
 mod demo;
 mod evaluation;
 mod grid;
+mod interactions;
 mod model;
 mod predict;
 mod scores;
@@ -24,6 +25,7 @@ pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, S
 pub use demo::{DemoReport, EffectRow};
 pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
+pub use interactions::{IndexRow, IndicesPart, InteractionsReport, PairRow, TermRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
 pub use scores::{node_scores, scores_file};
