@@ -11,6 +11,7 @@ pub mod effects;
 pub mod error;
 pub mod files;
 pub mod grid;
+pub mod heads;
 pub mod interactions;
 pub mod manifest;
 pub mod metric;

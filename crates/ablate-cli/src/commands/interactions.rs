@@ -169,8 +169,8 @@ fn print(app: &App<'_>, report: &InteractionsReport, top: Option<usize>) -> Resu
             let backup = pair.backup.as_ref().map_or(String::new(), |b| format!(" ({b})"));
             table.row([
                 name(&pair.nodes),
-                number(pair.single[0]),
-                number(pair.single[1]),
+                number(pair.alone[0]),
+                number(pair.alone[1]),
                 number(pair.naive),
                 error(pair.std_err),
                 number(pair.joint),

@@ -10,12 +10,14 @@ use crate::error::{Error, Result};
 const ROUNDING: f64 = 1e-12;
 
 /// A monomial and its coefficient: what is added to the loss of every run that ablates all of `subset`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Term {
     /// The nodes, as bits; 0 = the constant.
     pub subset: u64,
     /// The coefficient.
     pub coefficient: Measured,
+    /// That of each example's own fit.
+    pub each: Vec<f64>,
 }
 
 /// A fit of the mean loss; coefficients' standard errors are those of fits of each example.
@@ -35,6 +37,17 @@ impl Fit {
     /// The coefficient of `subset`, where the degree has it.
     pub fn of(&self, subset: u64) -> Option<Measured> {
         self.terms.iter().find(|t| t.subset == subset).map(|t| t.coefficient)
+    }
+
+    /// What ablating node `i` adds to the fitted loss, on average over all subsets of the other nodes:
+    /// `Σ_{T ∋ i} c_T / 2^(|T| − 1)`.
+    pub fn average(&self, i: usize) -> Measured {
+        let mut each = vec![0.0; self.terms.first().map_or(0, |t| t.each.len())];
+        for term in self.terms.iter().filter(|t| t.subset >> i & 1 == 1) {
+            let share = 0.5f64.powi(term.subset.count_ones() as i32 - 1);
+            each.iter_mut().zip(&term.each).for_each(|(sum, c)| *sum += share * c);
+        }
+        Measured::of(&each)
     }
 }
 
@@ -75,7 +88,8 @@ pub fn fit(losses: &Losses, degree: usize) -> Result<Fit> {
         terms: terms
             .into_iter()
             .zip(coefficients)
-            .map(|(subset, coefficient)| Term { subset, coefficient })
+            .zip(solved.chunks_exact(n))
+            .map(|((subset, coefficient), each)| Term { subset, coefficient, each: each.to_vec() })
             .collect(),
         residual,
         explained: (total > rounding).then(|| 1.0 - residual / total),

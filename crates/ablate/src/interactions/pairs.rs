@@ -3,19 +3,19 @@
 use super::{Fit, Losses, Measured};
 use crate::error::{Error, Result};
 
-/// What a pair of nodes shows. `s` are their effects on the loss alone, `joint` is the fit's term of both (the naive
-/// difference where the degree is below 2). A number counts if it is above 2 standard errors and above `1e-9` of the
-/// largest change of the loss.
+/// What a pair of nodes shows. `joint` is the fit's term of both (the naive difference where the degree is below 2),
+/// `average` is what ablating one adds to the fitted loss over all subsets of the others, `alone` what it adds when nothing
+/// else is ablated. A number counts if it is above 2 standard errors and above `1e-9` of the largest change of the loss.
 ///
-/// | joint | single effects | name |
+/// | joint | single nodes | name |
 /// |---|---|---|
 /// | does not count | any | independent |
-/// | counts | one above 0, one below 0 | opposed |
-/// | above 0 | one above 0, the other does not count | backup (the other is) |
+/// | counts | on average one hurts and one helps | opposed |
+/// | above 0 | alone, one hurts and the other does not | backup (the other is) |
 /// | above 0 | otherwise | redundant |
 /// | below 0 | any | series |
 ///
-/// For two that work against the behaviour (one effect below 0, the other not above 0) the sign of `joint` is turned.
+/// Where on average one helps and none hurts, both work against the behaviour: all signs are turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// What both do together is the sum.
@@ -54,7 +54,9 @@ pub struct Pair {
     /// `v(ab) − v(a) − v(b) + v(∅)`.
     pub naive: Measured,
     /// `v(a) − v(∅)` and `v(b) − v(∅)`.
-    pub single: [Measured; 2],
+    pub alone: [Measured; 2],
+    /// [`Fit::average`] of both.
+    pub average: [Measured; 2],
     /// The fit's term, or the naive difference where the degree is below 2.
     pub joint: Measured,
     /// What it shows.
@@ -79,24 +81,28 @@ fn pair(losses: &Losses, fit: &Fit, nodes: [usize; 2], least: f64) -> Result<Pai
     let (none, va, vb, vab) = (of(0)?, of(a)?, of(b)?, of(a | b)?);
     let each = |f: &dyn Fn(usize) -> f64| Measured::of(&(0..none.len()).map(f).collect::<Vec<f64>>());
     let naive = each(&|e| vab[e] - va[e] - vb[e] + none[e]);
-    let single = [each(&|e| va[e] - none[e]), each(&|e| vb[e] - none[e])];
+    let alone = [each(&|e| va[e] - none[e]), each(&|e| vb[e] - none[e])];
     let joint = fit.of(a | b).unwrap_or(naive);
-    Ok(Pair { nodes, naive, single, joint, kind: kind(joint, single, least) })
+    let average = nodes.map(|i| fit.average(i));
+    Ok(Pair { nodes, naive, alone, average, joint, kind: kind(joint, average, alone, least) })
 }
 
 /// The rule of [`Kind`].
-fn kind(joint: Measured, single: [Measured; 2], least: f64) -> Kind {
+fn kind(joint: Measured, average: [Measured; 2], alone: [Measured; 2], least: f64) -> Kind {
     let sign = |m: Measured| {
         let counts = m.value.abs() > 2.0 * m.std_err && m.value.abs() > least;
         if counts { m.value.signum() as i8 } else { 0 }
     };
-    let (joint, [a, b]) = (sign(joint), single.map(sign));
-    let against = a <= 0 && b <= 0 && a + b < 0;
-    match if against { -joint } else { joint } {
+    let (joint, [a, b], alone) = (sign(joint), average.map(sign), alone.map(sign));
+    let turn = if a <= 0 && b <= 0 && a + b < 0 { -1 } else { 1 };
+    match turn * joint {
         0 => Kind::Independent,
         _ if a * b < 0 => Kind::Opposed,
-        1 if a.abs() + b.abs() == 1 => Kind::Backup { second: b == 0 },
-        1 => Kind::Redundant,
+        1 => match alone.map(|x| turn * x > 0) {
+            [true, false] => Kind::Backup { second: true },
+            [false, true] => Kind::Backup { second: false },
+            _ => Kind::Redundant,
+        },
         _ => Kind::Series,
     }
 }
@@ -108,22 +114,29 @@ mod tests {
     #[test]
     fn names_follow_the_rule() {
         let m = |value: f64| Measured { value, std_err: 0.1 };
-        for (joint, a, b, wanted) in [
-            (0.1, 1.0, 1.0, Kind::Independent),
-            (1.0, 0.0, 0.1, Kind::Redundant),
-            (1.0, 1.0, 0.5, Kind::Redundant),
-            (1.0, 1.0, 0.1, Kind::Backup { second: true }),
-            (1.0, -0.1, 1.0, Kind::Backup { second: false }),
-            (-1.0, 1.0, 1.0, Kind::Series),
-            (-1.0, 0.0, 1.0, Kind::Series),
-            (1.0, -1.0, 1.0, Kind::Opposed),
-            (-1.0, 1.0, -1.0, Kind::Opposed),
-            (1.0, -1.0, -1.0, Kind::Series),
-            (-1.0, -1.0, -1.0, Kind::Redundant),
-            (-1.0, -1.0, 0.0, Kind::Backup { second: true }),
+        let (first, second) = (Kind::Backup { second: false }, Kind::Backup { second: true });
+        for (joint, average, alone, wanted) in [
+            (0.1, [1.0, 1.0], [1.0, 1.0], Kind::Independent),
+            (1.0, [0.5, 0.5], [0.0, 0.1], Kind::Redundant),
+            (1.0, [0.5, 0.5], [-1.0, -1.0], Kind::Redundant),
+            (1.0, [1.5, 1.0], [1.0, 0.5], Kind::Redundant),
+            (1.0, [1.5, 0.5], [1.0, 0.1], second),
+            (1.0, [0.5, 1.5], [-1.0, 1.0], first),
+            (-1.0, [0.5, 0.5], [1.0, 1.0], Kind::Series),
+            (-1.0, [0.5, 1.5], [-1.0, 1.0], Kind::Series),
+            (1.0, [-1.0, 1.0], [-1.0, 1.0], Kind::Opposed),
+            (-1.0, [1.0, -1.0], [1.0, 0.0], Kind::Opposed),
+            (1.0, [-1.0, -1.0], [-1.0, -1.0], Kind::Series),
+            (-1.0, [-1.0, -1.0], [0.0, 0.0], Kind::Redundant),
+            (-1.0, [-1.0, -0.5], [-1.0, 0.0], second),
         ] {
-            assert_eq!(kind(m(joint), [m(a), m(b)], 0.0), wanted, "{joint} {a} {b}");
+            assert_eq!(
+                kind(m(joint), average.map(m), alone.map(m), 0.0),
+                wanted,
+                "{joint} {average:?} {alone:?}"
+            );
         }
-        assert_eq!(kind(Measured { value: 1e-12, std_err: 0.0 }, [m(1.0); 2], 1e-9), Kind::Independent);
+        let tiny = Measured { value: 1e-12, std_err: 0.0 };
+        assert_eq!(kind(tiny, [m(1.0); 2], [m(1.0); 2], 1e-9), Kind::Independent);
     }
 }

@@ -54,8 +54,10 @@ pub struct PairRow {
     pub naive: f64,
     /// Its standard error; a formula has none.
     pub std_err: Option<f64>,
-    /// What each does alone.
-    pub single: [f64; 2],
+    /// What ablating each adds to the loss when nothing else is ablated.
+    pub alone: [f64; 2],
+    /// What it adds to the fitted loss, on average over all subsets of the other nodes.
+    pub average: [f64; 2],
     /// The fit's term of both; the naive difference where the degree is 1.
     pub joint: f64,
     /// Its standard error; a formula has none.
@@ -113,7 +115,8 @@ impl InteractionsReport {
             nodes: p.nodes.map(|i| names[i].clone()).to_vec(),
             naive: p.naive.value,
             std_err: error(p.naive),
-            single: p.single.map(|s| s.value),
+            alone: p.alone.map(|s| s.value),
+            average: p.average.map(|s| s.value),
             joint: p.joint.value,
             joint_std_err: error(p.joint),
             shows: p.kind.name().to_owned(),

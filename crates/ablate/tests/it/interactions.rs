@@ -4,7 +4,8 @@ use ablate::effects::{ablate_nodes, sweep};
 use ablate::graph::rng::Random;
 use ablate::graph::{Node, Positions, Side};
 use ablate::interactions::{
-    Design, Formula, Kind, Losses, faith_shap, fit, measure, mobius, pairs, shapley, shapley_taylor, subsets_up_to,
+    Design, Formula, Kind, Losses, faith_shap, fit, measure, mobius, pairs, shapley, shapley_taylor,
+    subsets_up_to,
 };
 use ablate::model::load::DType;
 use ablate::{Ablation, Session, Setup, Silent, Study};
@@ -29,7 +30,10 @@ fn the_redundant_pair_in_series_has_the_reference_numbers() {
     assert!((two.residual - 0.125).abs() < 1e-12, "{}", two.residual);
     let found = pairs(&losses, &two).unwrap();
     assert_eq!(found.iter().map(|p| p.naive.value).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
-    assert_eq!(found.iter().map(|p| p.kind).collect::<Vec<_>>(), [Kind::Redundant, Kind::Series, Kind::Series]);
+    assert_eq!(
+        found.iter().map(|p| p.kind).collect::<Vec<_>>(),
+        [Kind::Redundant, Kind::Series, Kind::Series]
+    );
     // of degree 3 the two measures agree, and nothing is left
     let three = fit(&losses, 3).unwrap();
     assert_eq!(three.residual, 0.0);
@@ -115,7 +119,8 @@ fn indices_are_what_their_definitions_say() {
             close("Shapley", &shapley(&m), &means, Tolerance::F64);
             for d in 1..=k {
                 let terms: Vec<usize> = subsets_up_to(k, d).into_iter().skip(1).map(|s| s as usize).collect();
-                let taylor: Vec<f64> = terms.iter().map(|&s| taylor_by_definition(&v, &orders, s, d)).collect();
+                let taylor: Vec<f64> =
+                    terms.iter().map(|&s| taylor_by_definition(&v, &orders, s, d)).collect();
                 close("Shapley-Taylor", &shapley_taylor(&m, d), &taylor, Tolerance::F64);
                 if d < k {
                     let wanted = faith_shap_by_definition(&v, k, d);
@@ -131,9 +136,8 @@ fn taylor_by_definition(v: &[f64], orders: &[Vec<usize>], s: usize, d: usize) ->
     if bits(s) < d {
         return derivative(v, s, 0);
     }
-    let before = |order: &Vec<usize>| {
-        order.iter().take_while(|&&i| s >> i & 1 == 0).fold(0, |t, i| t | 1 << i)
-    };
+    let before =
+        |order: &Vec<usize>| order.iter().take_while(|&&i| s >> i & 1 == 0).fold(0, |t, i| t | 1 << i);
     orders.iter().map(|order| derivative(v, s, before(order))).sum::<f64>() / orders.len() as f64
 }
 
@@ -171,7 +175,9 @@ fn indices_share_out_what_there_is() {
 /// What a fit leaves is at right angles to every term, in drawn designs too, and examples do not mix.
 #[test]
 fn fits_are_least_squares() {
-    for (k, degree, runs) in [(4, 1, None), (5, 2, None), (5, 2, Some(24)), (7, 3, Some(100)), (14, 2, Some(140))] {
+    for (k, degree, runs) in
+        [(4, 1, None), (5, 2, None), (5, 2, Some(24)), (7, 3, Some(100)), (14, 2, Some(140))]
+    {
         let design = Design::new(k, degree, runs, 3).unwrap();
         let random = Random::new(1, "losses");
         let values: Vec<Vec<f64>> =
@@ -181,10 +187,20 @@ fn fits_are_least_squares() {
         let fitted = |s: u64| -> f64 {
             whole.terms.iter().filter(|t| t.subset & s == t.subset).map(|t| t.coefficient.value).sum()
         };
-        let rest: Vec<f64> =
-            design.subsets.iter().zip(&values).map(|(&s, v)| v.iter().sum::<f64>() / 3.0 - fitted(s)).collect();
+        let rest: Vec<f64> = design
+            .subsets
+            .iter()
+            .zip(&values)
+            .map(|(&s, v)| v.iter().sum::<f64>() / 3.0 - fitted(s))
+            .collect();
         for term in &whole.terms {
-            let along: f64 = design.subsets.iter().zip(&rest).filter(|(s, _)| **s & term.subset == term.subset).map(|(_, r)| r).sum();
+            let along: f64 = design
+                .subsets
+                .iter()
+                .zip(&rest)
+                .filter(|(s, _)| **s & term.subset == term.subset)
+                .map(|(_, r)| r)
+                .sum();
             assert!(along.abs() < 1e-9, "{k} {degree}: {along}");
         }
         assert!((whole.residual - rest.iter().map(|r| r * r).sum::<f64>()).abs() < 1e-9);
@@ -274,5 +290,7 @@ fn wrong_designs_are_refused() {
     let study = Study::new(&model, batch("gpt2", &model), Setup::default()).unwrap();
     let nodes = [Node::head(0, 0)];
     let ablation = Ablation::parse("zero", 0).unwrap();
-    assert!(measure(&mut Session::new(study, &mut silent), &nodes, design, ablation, &Positions::All).is_err());
+    assert!(
+        measure(&mut Session::new(study, &mut silent), &nodes, design, ablation, &Positions::All).is_err()
+    );
 }
