@@ -14,7 +14,8 @@ use ablate::{Error, Metric, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, number_bytes};
+use crate::estimate::{parameters, program_bytes};
 use crate::lab::Rows;
 use crate::outcome::Outcome;
 use crate::run::Run;
@@ -122,15 +123,24 @@ fn explain(
         all.passes += more.passes;
         all.flops += more.flops;
         all.activation_bytes = all.activation_bytes.max(more.activation_bytes);
+        all.buffer_bytes = all.buffer_bytes.max(more.buffer_bytes);
     }
-    let estimate =
-        json!({"passes": all.passes, "flops": all.flops, "activation_bytes": all.activation_bytes});
+    let weights = parameters(model) * number_bytes(app.globals.dtype);
+    let running = (all.activation_bytes + all.buffer_bytes) as u64;
+    let peak = program_bytes(model) + weights + running.max(model.loading_bytes());
+    let estimate = json!({
+        "passes": all.passes, "flops": all.flops, "weight_bytes": weights, "activation_bytes": all.activation_bytes,
+        "buffer_bytes": all.buffer_bytes, "peak_bytes": peak,
+    });
     run.finish("plan", &json!({"estimate": estimate, "first": []}), None)?;
     app.print_conventions(run.manifest())?;
     let mut table = Table::new(&["what", ">how much"]);
     table.row(["passes of one row", &all.passes.to_string()]);
     table.row(["FLOPs", &si(all.flops)]);
+    table.row(["weights", &bytes(weights)]);
     table.row(["activations, at most", &bytes(all.activation_bytes as u64)]);
+    table.row(["buffers", &bytes(all.buffer_bytes as u64)]);
+    table.row(["peak memory", &bytes(peak)]);
     app.printer.table(&table)?;
     Ok(Outcome::Done)
 }
@@ -348,7 +358,7 @@ fn print_clusters(app: &App<'_>, top: usize, part: &ClustersPart) -> Result<()> 
     labels.sort_unstable();
     labels.dedup();
     app.printer.note(&format!(
-        "clusters of heads' outputs at the last token by {}, {} labels",
+        "clusters of heads' outputs at the read position by {}, {} labels",
         part.feature,
         labels.len()
     ))?;

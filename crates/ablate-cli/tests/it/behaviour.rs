@@ -62,7 +62,7 @@ fn interactions_of_a_model_agree_with_its_sweep() {
         let all: f64 = mobius[1..].iter().map(|r| r["value"].as_f64().unwrap()).sum();
         assert!((shapley - all).abs() < 1e-9);
     }
-    let flags = ["--nodes", "heads", "--ablation", "zero", "--runs", "20"];
+    let flags = ["--nodes", "a0.h0,a0.h1,a1.h0,a1.h1,m0", "--ablation", "zero", "--runs", "20"];
     let file = on_tiny(folder.path(), "gpt2", "interactions", &flags);
     assert_eq!((file["runs"].as_u64(), &file["subsets"]), (Some(20), &Value::from("drawn")));
     assert!(file["indices"].is_null());
@@ -92,7 +92,8 @@ fn wrong_interactions_are_refused() {
 fn the_built_in_heads_are_named() {
     let folder = folder();
     induction(folder.path(), 24);
-    let args = ["heads", "builtin:induction", "induction.jsonl", "--by-feature", "answer", "--cluster", "a2.*"];
+    let args =
+        ["heads", "builtin:induction", "induction.jsonl", "--by-feature", "answer", "--cluster", "a2.*"];
     let file = json(folder.path(), &args);
     assert_eq!(file["format"], "ablate/heads");
     let best = |on: &str, score: &str| {
@@ -106,7 +107,7 @@ fn the_built_in_heads_are_named() {
             [("previous", ["a0.h2", "a1.h2"]), ("duplicate", ["a0.h1"; 2]), ("induction", ["a2.h1", "a2.h3"])]
         {
             let (name, value) = best(on, score);
-            assert!(names.contains(&name.as_str()) && value > 0.5, "{on} {score}: {name} {value}");
+            assert!(names.contains(&name.as_str()) && value > 0.3, "{on} {score}: {name} {value}");
         }
     }
     assert_eq!(best("random", "copies").0, "a2.h1");
@@ -131,8 +132,14 @@ fn wrong_heads_are_refused() {
         (&["heads", "builtin:induction", "--length", "500"], "context and vocabulary hold no more"),
         (&["heads", "builtin:induction", "--copy-tokens", "0"], "no tokens"),
         (&["heads", "builtin:induction", "--by-feature", "group"], "required"),
-        (&["heads", "builtin:induction", "induction.jsonl", "--by-feature", "grop"], "unknown feature `grop`"),
-        (&["heads", "builtin:induction", "induction.jsonl", "--by-feature", "answer", "--cluster", "m0"], "m0 is no head"),
+        (
+            &["heads", "builtin:induction", "induction.jsonl", "--by-feature", "grop"],
+            "unknown feature `grop`",
+        ),
+        (
+            &["heads", "builtin:induction", "induction.jsonl", "--by-feature", "answer", "--cluster", "m0"],
+            "m0 is no head",
+        ),
         (&["heads", &model, "nowhere.jsonl"], "nowhere.jsonl"),
     ] {
         let text = fails(at, args);

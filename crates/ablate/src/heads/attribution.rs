@@ -13,7 +13,7 @@ use ablate_model::weights::NormWeights;
 use ablate_model::{Batch, Config, Model, Row, Weights};
 use ablate_tensor::{Into, Real, linear};
 
-use super::watch::{Seen, watch};
+use super::watch::{Seen, read_at, watch};
 use crate::error::Result;
 use crate::metric::Metric;
 use crate::run::{Setup, Study};
@@ -90,7 +90,7 @@ fn attribution_of<T: Real>(
 /// The parts of one row.
 fn of_row<T: Real>(cfg: &Config, weights: &Weights<T>, row: &Row, seen: &Seen<'_, T>) -> Result<Vec<f64>> {
     let (d, dh) = (cfg.d_model, cfg.d_head);
-    let at = row.clean.len() - 1;
+    let at = read_at(row);
     let (u, of_unembed) = direction(weights, row, d);
     let last = wide(seen.value(Site::ResidPre { layer: cfg.n_layers }, at)?);
     let (g, of_final) = through(cfg, weights.norm_final.as_ref(), &last, &u);

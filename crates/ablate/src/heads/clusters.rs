@@ -7,10 +7,10 @@ use ablate_model::{Batch, Config, Model, Weights};
 use ablate_tensor::{Into, Real, linear, principal_components};
 use rayon::prelude::*;
 
-use super::watch::{Seen, watch};
+use super::watch::{Seen, read_at, watch};
 use crate::error::{Error, Result};
 
-/// Outputs of a head at the last token, against a label of each row.
+/// Outputs of a head at the read position, against a label of each row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
     /// The head.
@@ -100,7 +100,7 @@ fn clusters_of<T: Real>(
     // [heads][rows, d_head]
     let mut z = vec![vec![T::ZERO; batch.len() * dh]; heads.len()];
     watch(cfg, weights, batch, (Keep::Z, false, budget), |seen: &Seen<'_, T>| {
-        let at = batch.rows()[seen.example].clean.len() - 1;
+        let at = read_at(&batch.rows()[seen.example]);
         for (z, &head) in z.iter_mut().zip(heads) {
             z[seen.example * dh..(seen.example + 1) * dh].copy_from_slice(seen.value(Site::Node(head), at)?);
         }

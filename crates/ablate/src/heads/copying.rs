@@ -12,6 +12,7 @@ use ablate_graph::rng::Random;
 use ablate_graph::{Node, Site};
 use ablate_model::engine::Keep;
 use ablate_model::model::AnyWeights;
+use ablate_model::weights::NormWeights;
 use ablate_model::{Batch, Config, Model, Weights};
 use ablate_tensor::{Into, Real, linear, ops};
 use rayon::prelude::*;
@@ -19,6 +20,9 @@ use rayon::prelude::*;
 use super::watch::{Seen, normed, watch};
 use super::{PerRow, RandomTokens};
 use crate::error::{Error, Result};
+
+/// Tokens whose logits are held at once by a thread.
+pub(super) const AT_ONCE: usize = 32;
 
 /// Which norm a head reads the token through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,14 +122,16 @@ fn copying_of<T: Real>(
     })?;
     let heads: Vec<Node> =
         (0..cfg.n_layers).flat_map(|l| (0..cfg.n_heads).map(move |h| Node::head(l, h))).collect();
-    heads.par_iter().map(|&head| head_copies(cfg, weights, head, &stream, &ids, (norm, top))).collect()
+    let constant = constants(cfg, weights);
+    let of = |&head: &Node| head_copies(cfg, weights, head, (&stream, &constant), &ids, (norm, top));
+    heads.par_iter().map(of).collect()
 }
 
 fn head_copies<T: Real>(
     cfg: &Config,
     weights: &Weights<T>,
     head: Node,
-    stream: &[T],
+    (stream, constant): (&[T], &[T]),
     ids: &[usize],
     (norm, top): (CopyNorm, usize),
 ) -> Result<Copying> {
@@ -145,33 +151,48 @@ fn head_copies<T: Real>(
     let mut o = vec![T::ZERO; ids.len() * d];
     linear(&v, &w.o.w.row_range(head * dh, dh), &mut o, Into::Replace);
     let o = normed(cfg, w.post_attn.as_ref(), &o);
-    let of_sign = |sign: f64| {
-        let signed: Vec<T> = o.iter().map(|x| T::of(sign) * *x).collect();
-        let last = normed(cfg, weights.norm_final.as_ref(), &signed);
-        hits(cfg, weights, &last, ids, top)
-    };
-    Ok(Copying { copies: PerRow(of_sign(1.0)?), suppresses: PerRow(of_sign(-1.0)?) })
+    // a norm without its bias is odd, so one product with the unembedding serves both signs
+    let scaled = weights.norm_final.as_ref().map(|n| NormWeights { w: n.w.clone(), b: None });
+    let x = normed(cfg, scaled.as_ref(), &o);
+    let hits = hits(weights, &x, (d, cfg.d_vocab_out), constant, ids, top)?;
+    Ok(Copying { copies: PerRow(hits.0), suppresses: PerRow(hits.1) })
 }
 
-/// 1 for each token that fewer than `top` others beat, else 0.
-fn hits<T: Real>(cfg: &Config, weights: &Weights<T>, x: &[T], ids: &[usize], top: usize) -> Result<Vec<f64>> {
-    const AT_ONCE: usize = 32;
-    let (d, vocab) = (cfg.d_model, cfg.d_vocab_out);
-    let mut out = Vec::with_capacity(ids.len());
+/// What every output has whatever a head writes, `[d_vocab_out]`: the final norm's bias through the unembedding, and its own.
+fn constants<T: Real>(cfg: &Config, weights: &Weights<T>) -> Vec<T> {
+    let mut out = vec![T::ZERO; cfg.d_vocab_out];
+    if let Some(b) = weights.norm_final.as_ref().and_then(|n| n.b.as_ref()) {
+        linear(b, &weights.unembed.w, &mut out, Into::Replace);
+    }
+    if let Some(b) = &weights.unembed.b {
+        ops::add(b, &mut out);
+    }
+    out
+}
+
+/// 1 for each token that is among the `top` best, else 0; the same of the negative of `x` (`[tokens, d]`).
+fn hits<T: Real>(
+    weights: &Weights<T>,
+    x: &[T],
+    (d, vocab): (usize, usize),
+    constant: &[T],
+    ids: &[usize],
+    top: usize,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let mut out = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
     for (x, ids) in x.chunks(AT_ONCE * d).zip(ids.chunks(AT_ONCE)) {
         let mut logits = vec![T::ZERO; ids.len() * vocab];
         linear(x, &weights.unembed.w, &mut logits, Into::Replace);
-        if let Some(b) = &weights.unembed.b {
-            ops::add_bias(b, &mut logits);
-        }
         for (row, &own) in logits.chunks_exact(vocab).zip(ids) {
             if row.iter().any(|x| !x.f64().is_finite()) {
                 return Err(Error::argument("a copy score is not finite", "compute in --dtype f64"));
             }
-            let better = row.iter().filter(|x| **x > row[own]).count();
-            // a head that writes nothing says nothing: all logits are equal then
-            let says = row.iter().any(|x| *x != row[own]);
-            out.push(f64::from(u8::from(better < top && says)));
+            for (sign, out) in [(T::ONE, &mut out.0), (-T::ONE, &mut out.1)] {
+                let least = sign * row[own] + constant[own];
+                // itself is one of them; equal logits count against it: a head that writes nothing says nothing
+                let as_good = row.iter().zip(constant).filter(|(x, c)| sign * **x + **c >= least).count();
+                out.push(f64::from(u8::from(as_good <= top)));
+            }
         }
     }
     Ok(out)

@@ -6,7 +6,7 @@ use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Config, Model, Row, Weights};
 use ablate_tensor::{Into, Real, linear, ops};
 
-use super::watch::{Seen, normed, watch};
+use super::watch::{Seen, normed, read_at, watch};
 use crate::error::Result;
 use crate::interactions::Measured;
 use crate::metric::Metric;
@@ -46,7 +46,7 @@ fn lens_of<T: Real>(
     let mut found = vec![vec![(0.0, 0.0); batch.len()]; cfg.n_layers + 1];
     watch(cfg, weights, batch, (Keep::PRE, false, budget), |seen: &Seen<'_, T>| {
         let row = &batch.rows()[seen.example];
-        let at = row.clean.len() - 1;
+        let at = read_at(row);
         let mut stream = Vec::with_capacity((cfg.n_layers + 1) * cfg.d_model);
         for layer in 0..=cfg.n_layers {
             stream.extend_from_slice(seen.value(Site::ResidPre { layer }, at)?);

@@ -110,24 +110,31 @@ pub struct Estimate {
     pub flops: f64,
     /// Bytes of activations that are kept at once.
     pub activation_bytes: usize,
+    /// Bytes of buffers.
+    pub buffer_bytes: usize,
 }
 
 /// What `passes` runs of every row of `batch` and copy scores of `tokens` will take. Runs nothing.
 pub fn estimate(model: &Model, batch: &Batch, passes: usize, tokens: usize, budget: usize) -> Estimate {
     let cfg = model.config();
-    let run = match model.weights() {
-        AnyWeights::F32(w) => Engine::new(cfg, w, batch).base_cost(2, true).flops,
-        AnyWeights::F64(w) => Engine::new(cfg, w, batch).base_cost(2, true).flops,
+    let whole: usize = batch.rows().iter().map(|r| r.clean.len()).sum();
+    let (run, buffers) = match model.weights() {
+        AnyWeights::F32(w) => cost(&Engine::new(cfg, w, batch), whole),
+        AnyWeights::F64(w) => cost(&Engine::new(cfg, w, batch), whole),
     };
-    // both signs of every head go through the unembedding
-    let unembed = 2.0 * (cfg.d_model * cfg.d_vocab_out) as f64;
-    let copying = 2.0 * unembed * (tokens * cfg.n_layers * cfg.n_heads) as f64;
+    let copying = 2.0 * (cfg.d_model * cfg.d_vocab_out * tokens * cfg.n_layers * cfg.n_heads) as f64;
     let number = if matches!(model.weights(), AnyWeights::F64(_)) { 8 } else { 4 };
     let bytes = |len: usize| len * Keep::PATTERN.per_token(cfg, len) * number;
     let all: usize = batch.rows().iter().map(|r| bytes(r.clean.len())).sum();
+    let logits = rayon::current_num_threads() * copying::AT_ONCE.min(tokens) * cfg.d_vocab_out * number;
     Estimate {
         passes: passes * batch.len(),
         flops: run * passes as f64 + copying,
         activation_bytes: all.min(budget.max(bytes(batch.max_len()))),
+        buffer_bytes: buffers.max(logits),
     }
+}
+
+fn cost<T: ablate_tensor::Real>(engine: &Engine<'_, T>, tokens: usize) -> (f64, usize) {
+    (engine.base_cost(2, true).flops, engine.buffer_bytes(tokens))
 }

@@ -2,7 +2,7 @@
 
 use ablate_graph::Site;
 use ablate_model::engine::{Acts, Base, Compiled, Engine, Keep, Sources, TokenLogits};
-use ablate_model::{Batch, Config, Weights};
+use ablate_model::{Batch, Config, Row, Weights};
 use ablate_tensor::{Real, ops};
 
 use ablate_model::config::NormKind;
@@ -61,6 +61,12 @@ pub(super) fn watch<T: Real>(
         from = to;
     }
     Ok(())
+}
+
+/// The last position of a row that is read: its last token unless the row says otherwise. Of the last layer, runs that are
+/// not full have no other.
+pub(super) fn read_at(row: &Row) -> usize {
+    row.reads.last().map_or(row.clean.len() - 1, |r| *r as usize)
 }
 
 /// Whether norms subtract the mean.

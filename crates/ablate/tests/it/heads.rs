@@ -40,6 +40,8 @@ fn labelled(model: &Model) -> Batch {
         let mut clean = row.clean.clone();
         clean.truncate(clean.len() - usize::from(i == 3));
         Row {
+            // one row is read before its end
+            reads: if i == 2 { vec![clean.len() as u32 - 2] } else { vec![] },
             answers: vec![t(0), row.clean[1]],
             wrong_answers: vec![t(2)],
             positions: vec![("one".to_owned(), 1), ("mid".to_owned(), 3 + i % 2)],
@@ -200,9 +202,9 @@ fn value_weights_are_those_of_the_key() {
             for acts in raw(&model, &batch) {
                 for local in 0..acts.len() {
                     let example = &batch.rows()[acts.first + local];
-                    let query = example.clean.len() - 1;
+                    let query = *example.read_positions().last().unwrap() as usize;
                     let key = example.positions.iter().find(|(n, _)| *n == row.to).unwrap().1;
-                    assert!(key < query);
+                    assert!(key < query, "{key} {query}");
                     let a = weight(cfg, &acts, local, (layer, head), query, key) / batch.len() as f64;
                     plain += a;
                     weighted += a * norm(value(cfg, &acts, local, (layer, head), key));
@@ -339,9 +341,9 @@ fn planted(norm: NormKind) -> Model {
         k: Linear::new(matrix(VOCAB, 2 * VOCAB, |_, _| 0.0)),
         v: Linear::new(matrix(VOCAB, 2 * VOCAB, |i, j| one(i == j % VOCAB))),
         o: Linear::new(matrix(4 * VOCAB, VOCAB, |i, j| match i / VOCAB {
-            0 => one(i == j),
-            1 => -one(i % VOCAB == j),
-            3 => one((i + 1) % VOCAB == j),
+            0 => 0.1 * one(i == j),
+            1 => -0.1 * one(i % VOCAB == j),
+            3 => 0.1 * one((i + 1) % VOCAB == j),
             _ => 0.0,
         })),
         q_norm: None,
@@ -379,7 +381,7 @@ fn planted_heads_copy_and_suppress() {
                     let share = |x: &ablate::heads::PerRow| x.measured().unwrap().value;
                     let wanted = [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.0, 0.0)][i % 4];
                     let got = (share(&head.copies), share(&head.suppresses));
-                    // among 5 best the shifted head's ties may hold the token itself
+                    // head 3 may write its own token too, where the stream holds the one before it
                     if i % 4 < 3 || top == 1 {
                         assert_eq!(got, wanted, "{norm:?} top {top} head {i}");
                     }
@@ -461,14 +463,15 @@ fn built_in_heads_are_found() {
     let on_random = behaviours(&model, &random.batch, &[random.start; 4], BUDGET).unwrap();
     let data = builtin::rows(&model, 30, 0, "no-repeat", true);
     let on_data = behaviours(&model, &data, &ablate::heads::starts(&model, &data), BUDGET).unwrap();
-    for (seen, least) in [(on_random, 0.5), (on_data, 0.5)] {
-        let above = |rows: &[ablate::heads::PerRow]| -> Vec<String> {
+    for seen in [on_random, on_data] {
+        let above = |rows: &[ablate::heads::PerRow], least: f64| -> Vec<String> {
             let names = |i: usize| format!("a{}.h{}", i / heads, i % heads);
             (0..rows.len()).filter(|&i| rows[i].measured().unwrap().value > least).map(names).collect()
         };
-        assert_eq!(above(&seen.previous), ["a0.h2", "a1.h2"]);
-        assert_eq!(above(&seen.duplicate), ["a0.h1"]);
-        assert_eq!(above(&seen.induction), ["a2.h1", "a2.h3"]);
+        assert_eq!(above(&seen.previous, 0.5), ["a0.h2", "a1.h2"]);
+        // half of it is on the token itself
+        assert_eq!(above(&seen.duplicate, 0.3), ["a0.h1"]);
+        assert_eq!(above(&seen.induction, 0.5), ["a2.h1", "a2.h3"]);
     }
     let tokens = own_random(&random, 40, 0);
     let copied = copying(&model, &random.batch, &tokens, (CopyNorm::Own, 5), BUDGET).unwrap();
