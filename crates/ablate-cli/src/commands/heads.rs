@@ -36,7 +36,7 @@ pub(crate) enum NormArg {
 /// positions, direct logit attribution and the logit lens.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  ablate heads builtin:induction\n  \
-    ablate heads builtin:induction data.jsonl --by-feature answer --cluster a2.* --top 3 --json behaviour.json")]
+    ablate heads builtin:induction data.jsonl --by-feature answer --cluster a2.* --top 3")]
 pub(crate) struct HeadsArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,
@@ -228,6 +228,12 @@ fn clusters(app: &App<'_>, args: &HeadsArgs, model: &Model, batch: &Batch) -> Re
     Ok(Some(ClustersPart { feature: feature.clone(), labels, heads }))
 }
 
+/// A number with four decimals: what is below them does not matter for these.
+fn fixed(x: f64) -> String {
+    let text = format!("{x:.4}");
+    if text == "-0.0000" { "0.0000".to_owned() } else { text }
+}
+
 /// The `top` rows with the largest value.
 fn best<R>(rows: Vec<R>, top: usize, size: impl Fn(&R) -> f64) -> Vec<R> {
     let mut rows = rows;
@@ -260,8 +266,8 @@ fn print(app: &App<'_>, args: &HeadsArgs, report: &HeadsReport) -> Result<()> {
         for row in lens {
             table.row([
                 if row.layer + 1 == lens.len() { "(output)".to_owned() } else { row.layer.to_string() },
-                number(row.logit_diff),
-                number(row.std_err),
+                fixed(row.logit_diff),
+                fixed(row.std_err),
                 format!("{}", row.rank),
                 percent(100.0 * row.accuracy),
             ]);
@@ -285,8 +291,8 @@ fn print_behaviours(app: &App<'_>, top: usize, report: &HeadsReport) -> Result<(
                 rows.extend(score.map(|s| (name, &head.name, s)));
             }
             for (rank, (name, head, s)) in best(rows, top, |r| r.2.value).into_iter().enumerate() {
-                let value = if kind < 3 { number(s.value) } else { percent(100.0 * s.value) };
-                let error = if kind < 3 { number(s.std_err) } else { percent(100.0 * s.std_err) };
+                let value = if kind < 3 { fixed(s.value) } else { percent(100.0 * s.value) };
+                let error = if kind < 3 { fixed(s.std_err) } else { percent(100.0 * s.std_err) };
                 let rank = (rank + 1).to_string();
                 table.row([name, on, &rank, head, &value, &error, &s.n.to_string()]);
             }
@@ -313,7 +319,7 @@ fn print_attention(app: &App<'_>, top: usize, rows: &[AttentionRow]) -> Result<(
             names.push(&row.to);
         }
     }
-    let interval = |i: [f64; 2]| format!("{} to {}", number(i[0]), number(i[1]));
+    let interval = |i: [f64; 2]| format!("{} to {}", fixed(i[0]), fixed(i[1]));
     for name in names {
         let of: Vec<&AttentionRow> = rows.iter().filter(|r| r.to == name).collect();
         for (rank, row) in best(of, top, |r| r.weight.value).into_iter().enumerate() {
@@ -321,9 +327,9 @@ fn print_attention(app: &App<'_>, top: usize, rows: &[AttentionRow]) -> Result<(
                 name.to_owned(),
                 (rank + 1).to_string(),
                 row.head.clone(),
-                number(row.weight.value),
+                fixed(row.weight.value),
                 interval(row.interval),
-                number(row.value_weighted.value),
+                fixed(row.value_weighted.value),
                 interval(row.value_weighted_interval),
                 row.weight.n.to_string(),
             ]);
@@ -337,13 +343,13 @@ fn print_attribution(app: &App<'_>, top: usize, parts: &AttributionPart) -> Resu
     let mut table = Table::new(&["adds to logit-diff", ">value", ">std_err"]);
     let nodes = parts.parts.iter().filter(|p| !p.name.contains(' ')).collect();
     for part in best(nodes, 2 * top, |p| p.value.abs()) {
-        table.row([part.name.clone(), number(part.value), number(part.std_err)]);
+        table.row([part.name.clone(), fixed(part.value), fixed(part.std_err)]);
     }
     for part in parts.parts.iter().filter(|p| p.name.contains(' ') && p.value != 0.0) {
-        table.row([part.name.clone(), number(part.value), number(part.std_err)]);
+        table.row([part.name.clone(), fixed(part.value), fixed(part.std_err)]);
     }
     let sum: f64 = parts.parts.iter().map(|p| p.value).sum();
-    table.row(["sum of all parts".to_owned(), number(sum), number(parts.metric.std_err)]);
+    table.row(["sum of all parts".to_owned(), fixed(sum), fixed(parts.metric.std_err)]);
     app.printer.table(&table)?;
     app.printer.note(&format!(
         "logit-diff {}; largest difference of any row from the sum of its parts {}",
@@ -369,7 +375,7 @@ fn print_clusters(app: &App<'_>, top: usize, part: &ClustersPart) -> Result<()> 
         table.row([
             (rank + 1).to_string(),
             row.head.clone(),
-            number(row.silhouette),
+            fixed(row.silhouette),
             percent(100.0 * row.explained[0]),
             percent(100.0 * row.explained[1]),
         ]);

@@ -23,7 +23,7 @@ use crate::table::{Table, number, percent};
 /// subsets are run, of more some are drawn.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  ablate interactions --formula '(r1 & r2) | s' --degree 2\n  \
-    ablate interactions builtin:induction data.jsonl --nodes a0.h2,a1.h0,a2.h1 --ablation mean --json joint.json\n  \
+    ablate interactions builtin:induction data.jsonl --nodes a0.h2,a1.h0,a2.h1 --ablation mean\n  \
     ablate interactions builtin:induction data.jsonl --nodes a0.*,a2.* --runs 60 --degree 2")]
 pub(crate) struct InteractionsArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME

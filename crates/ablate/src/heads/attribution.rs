@@ -160,7 +160,9 @@ fn through<T: Real>(cfg: &Config, norm: Option<&NormWeights<T>>, x: &[f64], g: &
     let mut back: Vec<f64> = g.iter().zip(&norm.w).map(|(g, w)| g * w.f64() / scale).collect();
     if centred {
         let mean = back.iter().sum::<f64>() / n;
-        back.iter_mut().for_each(|x| *x -= mean);
+        for x in &mut back {
+            *x -= mean;
+        }
     }
     (back, norm.b.as_ref().map_or(0.0, |b| b.iter().zip(g).map(|(b, g)| b.f64() * g).sum()))
 }

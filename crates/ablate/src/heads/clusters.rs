@@ -177,7 +177,7 @@ mod tests {
         let of = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
         // points 0, 1 and 10, 11 on a line
         let x = [0.0, 1.0, 10.0, 11.0];
-        let near: f64 = (9.5 / 10.5 + 8.5 / 9.5) / 2.0;
+        let near: f64 = f64::midpoint(9.5 / 10.5, 8.5 / 9.5);
         assert!((silhouette(&x, 1, &of("aabb")) - near).abs() < 1e-12);
         assert!(silhouette(&x, 1, &of("abab")) < 0.0);
         assert_eq!(silhouette(&x, 1, &of("abcd")), 0.0);

@@ -67,9 +67,11 @@ impl Expression {
     }
 }
 
+/// Puts the parts between equal operators together.
+type Join = fn(Vec<Expression>) -> Expression;
+
 /// Binary operators from the loosest to the tightest.
-const OPERATORS: [(char, fn(Vec<Expression>) -> Expression); 3] =
-    [('|', Expression::Or), ('^', Expression::Xor), ('&', Expression::And)];
+const OPERATORS: [(char, Join); 3] = [('|', Expression::Or), ('^', Expression::Xor), ('&', Expression::And)];
 
 struct Parser {
     text: Vec<char>,

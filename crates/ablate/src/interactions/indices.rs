@@ -53,7 +53,7 @@ pub fn faith_shap(m: &[f64], d: usize) -> Vec<f64> {
             choose(n - 1, d) / choose(n + d - 1, d + size) * m[t]
         };
         let above: f64 = supersets(m.len(), s).filter(|t| t.count_ones() as usize > d).map(share).sum();
-        let sign = if (d - size) % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if (d - size).is_multiple_of(2) { 1.0 } else { -1.0 };
         m[s] + sign * size as f64 / (d + size) as f64 * choose(d, size) * above
     };
     indexed(m, d).into_iter().map(value).collect()

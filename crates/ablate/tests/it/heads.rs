@@ -242,6 +242,13 @@ fn attributions_sum_to_the_metric() {
             assert_eq!(all.parts.iter().any(|p| p == "logit cap"), model.config().final_softcap.is_some());
         }
     }
+    // without MLPs and biases, with and without norms
+    for norm in [NormKind::None, NormKind::Rms, NormKind::Layer] {
+        let model = planted(norm);
+        let all = attribution(&model, &labelled(&model), BUDGET).unwrap();
+        assert!(all.largest_gap() < 1e-9 && all.metric.iter().any(|m| m.abs() > 1e-3), "{norm:?}");
+        assert_eq!(all.parts.len(), 1 + 8 + 4);
+    }
 }
 
 /// A node's part is what is lost when only its edge to the logits is cut and norms keep their scales.
