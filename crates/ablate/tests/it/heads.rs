@@ -126,7 +126,7 @@ fn random_scores_are_offsets_of_the_pattern() {
         let cfg = model.config();
         let random = RandomTokens::new(&model, 3, Some(4), 1).unwrap();
         let (t, start) = (random.length, random.start);
-        let got = behaviours(&model, &random.batch, &vec![start; 3], 1).unwrap();
+        let got = behaviours(&model, &random.batch, &[start; 3], 1).unwrap();
         let mut wanted = vec![[const { Vec::new() }; 3]; cfg.n_layers * cfg.n_heads];
         for acts in raw(&model, &random.batch) {
             for local in 0..acts.len() {
