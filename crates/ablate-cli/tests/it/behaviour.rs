@@ -35,6 +35,11 @@ fn the_formula_has_the_references_numbers() {
     let file = json(folder.path(), &["interactions", "--formula", "(r1 & r2) | s", "--degree", "3"]);
     close(&column(&file["terms"], "coefficient"), &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, -1.0]);
     close(&serde_json::json!([file["residual"]]), &[0.0]);
+    // of many names only some subsets are run, or even listed
+    let many: Vec<String> = (0..48).map(|i| format!("x{i}")).collect();
+    let file = json(folder.path(), &["interactions", "--formula", &many.join("|"), "--degree", "1"]);
+    assert_eq!((&file["subsets"], &file["indices"]), (&Value::from("drawn"), &Value::Null));
+    assert_eq!(file["terms"].as_array().unwrap().len(), 49);
 }
 
 /// Single effects are the sweep's scores, and the full degree leaves nothing.

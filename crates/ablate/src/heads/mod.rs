@@ -124,7 +124,10 @@ pub fn estimate(model: &Model, batch: &Batch, passes: usize, tokens: usize, budg
     };
     let copying = 2.0 * (cfg.d_model * cfg.d_vocab_out * tokens * cfg.n_layers * cfg.n_heads) as f64;
     let number = if matches!(model.weights(), AnyWeights::F64(_)) { 8 } else { 4 };
-    let bytes = |len: usize| len * Keep::PATTERN.per_token(cfg, len) * number;
+    // what the runs of this folder keep, the largest of them
+    let kept = [Keep::PATTERN | Keep::KV, Keep::PRE | Keep::Z | Keep::MLP];
+    let bytes =
+        |len: usize| len * kept.map(|k| k.per_token(cfg, len)).into_iter().fold(0, usize::max) * number;
     let all: usize = batch.rows().iter().map(|r| bytes(r.clean.len())).sum();
     let logits = rayon::current_num_threads() * copying::AT_ONCE.min(tokens) * cfg.d_vocab_out * number;
     Estimate {

@@ -77,12 +77,18 @@ fn choose(n: usize, k: usize) -> f64 {
 impl Losses {
     /// An index by what it makes of each example's Möbius terms; `subsets` are those that it has values for. `None` unless
     /// every subset was run.
-    fn index(&self, subsets: Vec<u64>, of: impl Fn(&[f64]) -> Vec<f64>) -> Option<Index> {
+    fn index(
+        &self,
+        subsets: impl FnOnce(usize) -> Vec<u64>,
+        of: impl Fn(&[f64], &[u64]) -> Vec<f64>,
+    ) -> Option<Index> {
+        // the subsets of many nodes are not even listed
         if !self.design.is_all() {
             return None;
         }
+        let subsets = subsets(self.design.k);
         let each: Vec<Vec<f64>> = (0..self.examples())
-            .map(|e| of(&mobius(&self.values.iter().map(|run| run[e]).collect::<Vec<f64>>())))
+            .map(|e| of(&mobius(&self.values.iter().map(|run| run[e]).collect::<Vec<f64>>()), &subsets))
             .collect();
         let value = |i: usize| Measured::of(&each.iter().map(|x| x[i]).collect::<Vec<f64>>());
         Some(subsets.into_iter().enumerate().map(|(i, s)| (s, value(i))).collect())
@@ -90,25 +96,23 @@ impl Losses {
 
     /// Möbius terms of all subsets, by size; `None` unless every subset was run.
     pub fn mobius(&self) -> Option<Index> {
-        let subsets = subsets_up_to(self.design.k, self.design.k);
-        let order = subsets.clone();
-        self.index(subsets, |m| order.iter().map(|&s| m[s as usize]).collect())
+        self.index(|k| subsets_up_to(k, k), |m, all| all.iter().map(|&s| m[s as usize]).collect())
     }
 
     /// Shapley values of the nodes; `None` unless every subset was run.
     pub fn shapley(&self) -> Option<Index> {
-        self.index((0..self.design.k).map(|i| 1 << i).collect(), shapley)
+        self.index(|k| (0..k).map(|i| 1 << i).collect(), |m, _| shapley(m))
     }
 
     /// Shapley-Taylor indices of order `d` ≥ 1 (at most the number of nodes); `None` unless every subset was run.
     pub fn shapley_taylor(&self, d: usize) -> Option<Index> {
         let d = d.clamp(1, self.design.k);
-        self.index(subsets_up_to(self.design.k, d).into_iter().skip(1).collect(), |m| shapley_taylor(m, d))
+        self.index(|k| subsets_up_to(k, d).into_iter().skip(1).collect(), |m, _| shapley_taylor(m, d))
     }
 
     /// Faith-Shap indices of order `d` ≥ 1 (at most the number of nodes); `None` unless every subset was run.
     pub fn faith_shap(&self, d: usize) -> Option<Index> {
         let d = d.clamp(1, self.design.k);
-        self.index(subsets_up_to(self.design.k, d).into_iter().skip(1).collect(), |m| faith_shap(m, d))
+        self.index(|k| subsets_up_to(k, d).into_iter().skip(1).collect(), |m, _| faith_shap(m, d))
     }
 }
