@@ -6,9 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
-    inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
-    prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
-    verify::VerifyArgs,
+    heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
+    patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
+    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Select(SelectArgs),
     Verify(VerifyArgs),
     Compare(CompareArgs),
+    Interactions(InteractionsArgs),
+    Heads(HeadsArgs),
     Compress(CompressArgs),
     Case(CaseArgs),
 }

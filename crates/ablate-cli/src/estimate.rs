@@ -83,7 +83,7 @@ impl Estimate {
 }
 
 /// Bytes of the program itself, and of a tokenizer for each of its ids; both measured.
-fn program_bytes(model: &Model) -> u64 {
+pub(crate) fn program_bytes(model: &Model) -> u64 {
     const PROGRAM: u64 = 24 << 20;
     const TOKENIZER: u64 = 640;
     PROGRAM + model.tokenizer().map_or(0, |_| TOKENIZER * model.config().d_vocab as u64)

@@ -11,6 +11,8 @@ pub mod effects;
 pub mod error;
 pub mod files;
 pub mod grid;
+pub mod heads;
+pub mod interactions;
 pub mod manifest;
 pub mod metric;
 pub mod path;

@@ -5,7 +5,9 @@ pub(crate) mod compare;
 pub(crate) mod compress;
 pub(crate) mod demo;
 pub(crate) mod discover;
+pub(crate) mod heads;
 pub(crate) mod inspect;
+pub(crate) mod interactions;
 pub(crate) mod models;
 pub(crate) mod patch;
 pub(crate) mod path;
@@ -40,6 +42,8 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(app, args),
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
+        Command::Interactions(args) => interactions::run(app, args),
+        Command::Heads(args) => heads::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),
     }

@@ -8,6 +8,8 @@ mod compress;
 mod demo;
 mod evaluation;
 mod grid;
+mod heads;
+mod interactions;
 mod model;
 mod predict;
 mod scores;
@@ -24,6 +26,11 @@ pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, S
 pub use demo::{DemoReport, EffectRow};
 pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
+pub use heads::{
+    AttentionRow, AttributionPart, AttributionRow, BehaviourPart, ClusterRow, ClustersPart, CopyPart,
+    HeadRow, HeadsReport, LensPart, RandomPart, ScorePart,
+};
+pub use interactions::{IndexRow, IndicesPart, InteractionsReport, PairRow, TermRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
 pub use scores::{node_scores, scores_file};

@@ -12,7 +12,7 @@ use ablate::prune::{Order, PruneConfig, prune};
 use ablate::task::{self, TaskRequest};
 use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
 
-fn load(name: &str, dtype: DType) -> Model {
+pub(crate) fn load(name: &str, dtype: DType) -> Model {
     Model::load(&format!("builtin:{name}"), &LoadOptions { dtype, ..LoadOptions::default() }).unwrap()
 }
 
@@ -21,7 +21,13 @@ fn mean(x: &[f64]) -> f64 {
 }
 
 /// Rows of the induction task, with the model's tokenizer or without one.
-fn rows(model: &Model, n: usize, seed: u64, corruption: &str, codec: bool) -> ablate::model::Batch {
+pub(crate) fn rows(
+    model: &Model,
+    n: usize,
+    seed: u64,
+    corruption: &str,
+    codec: bool,
+) -> ablate::model::Batch {
     let mut options = BTreeMap::from([("corruption".to_owned(), corruption.to_owned())]);
     if !codec {
         options.insert("vocab".to_owned(), "64".to_owned());
@@ -38,7 +44,11 @@ fn nodes(model: &Model) -> Vec<Node> {
     graph.senders().filter(|n| *n != Node::Input).collect()
 }
 
-fn session<'m>(model: &'m Model, batch: ablate::model::Batch, silent: &'m mut Silent) -> Session<'m, 'm> {
+pub(crate) fn session<'m>(
+    model: &'m Model,
+    batch: ablate::model::Batch,
+    silent: &'m mut Silent,
+) -> Session<'m, 'm> {
     Session::new(Study::new(model, batch, Setup::default()).unwrap(), silent)
 }
 

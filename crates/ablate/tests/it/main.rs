@@ -13,6 +13,8 @@ mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod reads;
+mod heads;
+mod interactions;
 mod real;
 mod study;
 mod task_properties;

@@ -4,6 +4,7 @@
 
 mod attribution;
 mod edges;
+mod heads;
 mod nodes;
 
 use ablate::model::{Batch, LoadOptions, Model, Row};
