@@ -11,6 +11,7 @@ mod grid;
 mod model;
 mod predict;
 mod scores;
+mod scrub;
 mod task;
 mod trace;
 
@@ -27,6 +28,7 @@ pub use grid::{GridReport, GridRow};
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
 pub use scores::{node_scores, scores_file};
+pub use scrub::{ScrubNode, ScrubReport, ScrubSize, ScrubValue};
 pub use task::TaskReport;
 pub use trace::{
     CircuitPart, CurveReport, CurveRow, HeldOut, LeftOut, OrderReport, PruneReport, PruneRow, Survival,

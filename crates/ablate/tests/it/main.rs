@@ -13,6 +13,7 @@ mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
 mod real;
+mod scrub;
 mod study;
 mod task_properties;
 mod task_rows;
