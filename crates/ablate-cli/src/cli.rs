@@ -7,7 +7,7 @@ use crate::args::{Size, Target, YesNo};
 use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
-    prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    prune::PruneArgs, rank_curve::RankCurveArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
     verify::VerifyArgs,
 };
 
@@ -94,6 +94,7 @@ pub(crate) enum Command {
     Discover(DiscoverArgs),
     Select(SelectArgs),
     Verify(VerifyArgs),
+    Scrub(ScrubArgs),
     Compare(CompareArgs),
     Compress(CompressArgs),
     Case(CaseArgs),

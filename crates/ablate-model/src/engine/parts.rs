@@ -65,6 +65,10 @@ impl<T: Real> Engine<'_, T> {
         let mut z = vec![T::ZERO; hq.len() / cfg.d_model * dh];
         let (mut first_q, mut first_k) = (0, 0);
         for seq in rows {
+            if seq.queries.is_empty() {
+                first_k += seq.keys;
+                continue;
+            }
             let at = first_q * dh..(first_q + seq.queries.len()) * dh;
             let keys = first_k * dh..(first_k + seq.keys) * dh;
             if let Some(rope) = &self.rope {

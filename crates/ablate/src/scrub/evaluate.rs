@@ -152,7 +152,7 @@ impl<'a, T: Real> Run<'a, T> {
         let needs = Needs::new(program, rows, heads);
         let mut uses = vec![0; program.streams.len()];
         for (c, cell) in program.mixed() {
-            if let (Reads::Mixed(slots), false) = (&cell.reads, needs.cells[c].is_empty()) {
+            if let (Reads::Mixed(slots), true) = (&cell.reads, needs.cells[c].contains(&true)) {
                 slots.iter().flatten().for_each(|&s| uses[s] += 1);
             }
         }
@@ -176,7 +176,7 @@ impl<'a, T: Real> Run<'a, T> {
             return Ok(tokens.iter().flat_map(|&t| self.at(&column, set, t)).copied().collect());
         }
         for c in self.needs.order.clone() {
-            if c != root && !self.needs.cells[c].is_empty() {
+            if c != root && self.needs.cells[c].contains(&true) {
                 self.cells[c] = Some(self.cell(c)?);
             }
         }
@@ -295,7 +295,7 @@ impl<'a, T: Real> Run<'a, T> {
     fn sum(&mut self, s: usize) -> Result<()> {
         let program = self.program;
         let stream = &program.streams[s];
-        if self.sums[s].is_some() || stream.except.is_empty() || self.needs.streams[s].is_empty() {
+        if self.sums[s].is_some() || stream.except.is_empty() || !self.needs.streams[s].contains(&true) {
             return Ok(());
         }
         let d = self.engine.config().d_model;

@@ -205,7 +205,7 @@ impl<'m> Scrub<'m> {
             let run = keep_of(&wants).per_token(cfg, whole.max_len()) * size_of::<T>();
             cost.plain_rows += ids.len();
             cost.plain_flops += engine.base_cost(0, false).flops;
-            cost.bytes = cost.bytes.max(tokens * size + (tokens * run).min(self.setup.budget / 2));
+            cost.bytes = cost.bytes.max(tokens * size + (tokens * run).min(self.setup.budget / 4));
             let rows = self.rows(block);
             for program in &self.programs {
                 cost.cell_flops += self.flops(program, &rows, gated);
@@ -238,7 +238,7 @@ impl<'m> Scrub<'m> {
         all.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
-    /// Reference rows in parts whose drawn rows fit half the budget.
+    /// Reference rows in parts whose drawn rows fit three quarters of the budget; the rest is for the runs themselves.
     fn blocks(&self, sets: &BTreeSet<u32>, per_token: usize) -> Vec<Vec<usize>> {
         let mut blocks: Vec<Vec<usize>> = vec![Vec::new()];
         let mut held: BTreeSet<u32> = BTreeSet::new();
@@ -250,7 +250,7 @@ impl<'m> Scrub<'m> {
             };
             let more = size(&mut here.difference(&held));
             let last = blocks.len() - 1;
-            if bytes + more > self.setup.budget / 2 && !blocks[last].is_empty() {
+            if bytes + more > self.setup.budget / 4 * 3 && !blocks[last].is_empty() {
                 blocks.push(vec![i]);
                 bytes = size(&mut here.iter());
                 held = here;
@@ -304,7 +304,7 @@ impl<'m> Scrub<'m> {
                 return Err(Error::Stopped { finished: None });
             }
             let ids = self.drawn(&sets, block);
-            let store = Store::run(cfg, weights, &whole, &ids, &wants, self.setup.budget / 2)?;
+            let store = Store::run(cfg, weights, &whole, &ids, &wants, self.setup.budget / 4)?;
             let parts: Vec<Vec<Vec<f64>>> = self
                 .chunks(block)
                 .into_par_iter()

@@ -18,7 +18,6 @@ pub struct Universe {
     groups: Vec<String>,
     sources: usize,
     corrupt: HashMap<u32, u32>,
-    added: HashMap<(Vec<u32>, usize), u32>,
     /// Named positions that must be the same for rows to stand for each other.
     names: Vec<String>,
 }
@@ -34,7 +33,6 @@ impl Universe {
             groups: batch.groups().to_vec(),
             sources: batch.len(),
             corrupt: HashMap::new(),
-            added: HashMap::new(),
             names: if align == Align::Length { Vec::new() } else { names },
         }
     }
@@ -119,20 +117,14 @@ impl Universe {
         Ok(new)
     }
 
-    /// Adds a row, unless it was added before.
+    /// Adds a row.
     pub(super) fn add(&mut self, mut row: Row, group: &str) -> u32 {
         row.group = self.groups.iter().position(|g| g == group).unwrap_or_else(|| {
             self.groups.push(group.to_owned());
             self.groups.len() - 1
         });
-        let key = (row.clean.clone(), row.group);
-        if let Some(&known) = self.added.get(&key) {
-            return known;
-        }
         self.rows.push(row);
-        let id = self.rows.len() as u32 - 1;
-        self.added.insert(key, id);
-        id
+        self.rows.len() as u32 - 1
     }
 
     pub(super) fn layout_of(&self, row: &Row) -> Layout {

@@ -97,3 +97,48 @@ fn a_node_must_reach_an_input() {
     let error = Automaton::new(&dag, &h, &tree, vec![vec![]]).unwrap_err().to_string();
     assert!(error.contains("`behind`"), "{error}");
 }
+
+/// The examples of the repository are hypotheses, legal for the models that they are about.
+#[test]
+fn the_examples_are_legal() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hypotheses");
+    let gpt2 =
+        GraphShape { n_layers: 12, n_heads: 12, n_kv_heads: 12, parallel: false, d_model: 768, has_mlp: true };
+    for (file, shape) in [("ioi.toml", gpt2), ("induction.toml", GraphShape { n_layers: 3, n_heads: 4, n_kv_heads: 4, ..gpt2 })] {
+        let h = Hypothesis::read(&folder.join(file)).unwrap();
+        let dag = Dag::of_graph(&Graph::new(shape, Kv::PerQuery).unwrap());
+        let n = ablate::scrub::places(&h).len();
+        let classes = (0..1usize << n).map(|c| (0..n).map(|i| c >> i & 1 == 1).collect()).collect();
+        let tree = h.tree().unwrap();
+        let automaton = Automaton::new(&dag, &h, &tree, classes).unwrap();
+        for &i in &tree.order {
+            assert!(!automaton.ends(i).is_empty(), "{file} {}", h.claims[i].name);
+        }
+    }
+}
+
+/// Errors of files name the line, the field and what is wrong.
+#[test]
+fn wrong_files_say_where() {
+    let read = |text: &str| {
+        Hypothesis::from_toml(text, std::path::Path::new("h.toml")).unwrap_err().to_string()
+    };
+    let root = "[[node]]\nname = \"out\"\n";
+    for (text, parts) in [
+        ("title = 3", &["h.toml: line 1", "string"][..]),
+        ("[[node]]\nname = \"a\"\nsampler = \"exact\"", &["line 3", "sampler"]),
+        ("[[node]]\nname = \"a\"\nrows = \"some\"", &["line 3", "`rows`", "unknown sampler `some`"]),
+        ("labels = \"loose\"", &["line 1", "labels", "loose"]),
+        (&format!("{root}[[node]]\nname = \"b\"\nparent = \"out\"\npaths = [\"x\"]\nrows = \"exact\""), &["line 6", "paths", "arrow"]),
+        (&format!("{root}[[node]]\nname = \"b\"\nparent = \"out\"\npaths = [\"x -> out\"]"), &["line 4", "`b`", "drawn"]),
+        (&format!("{root}[[node]]\nname = \"b\"\nrows = \"same(answer)\""), &["line 5", "answer"]),
+        (&format!("{root}[[node]]\nname = \"b\""), &["`b`", "second root"]),
+        ("baseline = \"nobody\"\n[[node]]\nname = \"out\"", &["nobody"]),
+        ("", &["no root"]),
+    ] {
+        let error = read(text);
+        for part in parts {
+            assert!(error.contains(part), "{text}\n{error}");
+        }
+    }
+}
