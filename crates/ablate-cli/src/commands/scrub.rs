@@ -47,7 +47,10 @@ pub(crate) fn run(app: &App<'_>, args: &ScrubArgs) -> Result<Outcome> {
     let hypothesis = Hypothesis::read(&args.hypothesis)?;
     let lab = Lab::open(app, &args.model, &args.data.data, &args.data.rows)?;
     if args.data.rows.mean_data.is_some() {
-        return Err(Error::argument("--mean-data has no use with scrub", "rows are drawn, nothing is averaged"));
+        return Err(Error::argument(
+            "--mean-data has no use with scrub",
+            "rows are drawn, nothing is averaged",
+        ));
     }
     let setup = ScrubSetup { metric: lab.metric, seed: app.globals.seed, budget: app.globals.memory.0 };
     let task = |n: usize, seed: u64| fresh(&lab, n, seed);
@@ -257,7 +260,12 @@ fn print_rows(app: &App<'_>, lab: &Lab, scrub: &Scrub<'_>, row: usize) -> Result
             let id = draws.sets.rows(set)[row];
             let value = feature.map(|f| universe.feature(f, id)).transpose()?;
             let shown = if (id as usize) < universe.sources() { id.to_string() } else { "new".to_owned() };
-            table.row([name, shown, value.map_or("-".into(), |v| v.to_string()), text(lab, universe.row(id))]);
+            table.row([
+                name,
+                shown,
+                value.map_or("-".into(), |v| v.to_string()),
+                text(lab, universe.row(id)),
+            ]);
             Ok(())
         };
         let indent = "  ".repeat(tree.depth[i]);

@@ -8,6 +8,7 @@ mod edges;
 mod help;
 mod memory;
 mod results;
+mod scrub;
 mod stop;
 mod streams;
 mod support;

@@ -151,8 +151,7 @@ impl<T: Real> Engine<'_, T> {
         let new = self.normed(Some(post), &new);
         let old = self.normed(Some(post), old);
         change.fill(T::ZERO);
-        for ((new, old), out) in
-            new.chunks_exact(d).zip(old.chunks_exact(d)).zip(change.chunks_exact_mut(d))
+        for ((new, old), out) in new.chunks_exact(d).zip(old.chunks_exact(d)).zip(change.chunks_exact_mut(d))
         {
             ops::add_difference(new, old, out);
         }

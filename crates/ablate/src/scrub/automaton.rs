@@ -160,7 +160,10 @@ impl<'a> Automaton<'a> {
                         claim.name,
                         dag.name(dag.root())
                     );
-                    return Err(Error::argument(why, "end it in the output, or in a slot of the parent: -> <k>"));
+                    return Err(Error::argument(
+                        why,
+                        "end it in the output, or in a slot of the parent: -> <k>",
+                    ));
                 }
                 anchored.push(path.end.is_some());
                 let hops = path.hops.iter().map(|h| automaton.link(h)).collect::<Result<_>>();

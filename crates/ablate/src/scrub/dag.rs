@@ -70,8 +70,7 @@ impl Dag {
         let mut reaches = vec![false; names.len()];
         for i in 0..names.len() {
             let of: &Vec<Slot> = &slots[i];
-            reaches[i] =
-                of.is_empty() || of.iter().flat_map(|s| &s.senders).any(|&s| reaches[s as usize]);
+            reaches[i] = of.is_empty() || of.iter().flat_map(|s| &s.senders).any(|&s| reaches[s as usize]);
         }
         Self { names, slots, graph, reaches }
     }

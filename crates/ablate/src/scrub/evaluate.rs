@@ -202,9 +202,7 @@ impl<'a, T: Real> Run<'a, T> {
         let (tokens, at) = places(&need);
         let node = node_of(self.dag, self.program.cells[c].node);
         let (data, width) = match node {
-            Node::Head { layer, head } => {
-                (self.head(c, (layer, head), &need)?, self.engine.config().d_head)
-            }
+            Node::Head { layer, head } => (self.head(c, (layer, head), &need)?, self.engine.config().d_head),
             Node::Mlp { layer } => {
                 let x = self.slot(c, 0, &need)?;
                 (self.engine.mlp_out(layer, &x), self.engine.config().d_model)

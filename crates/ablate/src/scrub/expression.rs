@@ -222,7 +222,10 @@ impl Expression {
     /// The value for a row; `name` is the feature's.
     pub(super) fn value(&self, example: Example<'_>, name: &str) -> Result<Value> {
         self.eval(example).map_err(|why| {
-            Error::argument(format!("feature `{name}`: {why}"), "see the guide's list of fields and functions")
+            Error::argument(
+                format!("feature `{name}`: {why}"),
+                "see the guide's list of fields and functions",
+            )
         })
     }
 

@@ -269,11 +269,19 @@ impl Hypothesis {
             }
             if let Some(p) = &claim.parent {
                 let Some(at) = names.iter().position(|n| n == p) else {
-                    return Err(Error::unknown(format!("parent of node `{name}`:"), p, names.iter().copied()));
+                    return Err(Error::unknown(
+                        format!("parent of node `{name}`:"),
+                        p,
+                        names.iter().copied(),
+                    ));
                 };
                 parent.push(Some(at));
                 if claim.paths.is_empty() {
-                    return wrong(name, "has no paths", "say which paths it stands for: paths = [\"a2.h1 -> logits\"]");
+                    return wrong(
+                        name,
+                        "has no paths",
+                        "say which paths it stands for: paths = [\"a2.h1 -> logits\"]",
+                    );
                 }
                 continue;
             }
@@ -282,11 +290,18 @@ impl Hypothesis {
                 return wrong(name, &format!("is a second root beside `{first}`"), "give it a parent");
             }
             if !claim.paths.is_empty() {
-                return wrong(name, "is the root and has paths", "the root stands for the whole model: leave them out, or give it a parent");
+                return wrong(
+                    name,
+                    "is the root and has paths",
+                    "the root stands for the whole model: leave them out, or give it a parent",
+                );
             }
         }
         if root.is_none() {
-            return Err(Error::argument("the hypothesis has no root", "one node has no parent: the model's output"));
+            return Err(Error::argument(
+                "the hypothesis has no root",
+                "one node has no parent: the model's output",
+            ));
         }
         let mut order = Vec::with_capacity(names.len());
         let mut todo: Vec<usize> = (0..names.len()).filter(|&i| parent[i].is_none()).collect();

@@ -115,11 +115,8 @@ impl<'m> Scrub<'m> {
         let draws = Draw::new(&mut universe, setup.seed, task).all(&hypothesis, &tree)?;
         let own: Vec<u32> = draws.claims.iter().map(|d| d.own).collect();
         let plain = vec![draws.reference; own.len()];
-        let programs = vec![
-            automaton.program(&own)?,
-            automaton.program(&plain)?,
-            automaton.program(&draws.baseline)?,
-        ];
+        let programs =
+            vec![automaton.program(&own)?, automaton.program(&plain)?, automaton.program(&draws.baseline)?];
         let ends = (0..own.len()).map(|c| automaton.ends(c).to_vec()).collect();
         drop(automaton);
         Ok(Self { model, batch, setup, dag, hypothesis, tree, ends, universe, draws, programs, class })
@@ -224,7 +221,9 @@ impl<'m> Scrub<'m> {
             let n = needs.cells[c].iter().filter(|n| **n).count() as f64;
             let keys = needs.cells[c].len() as f64;
             match node_of(&self.dag, program.cells[c].node) {
-                Node::Head { .. } => 2.0 * d * dh * (2.0 * n + 2.0 * keys) + 4.0 * dh * n * keys / rows.index.len() as f64,
+                Node::Head { .. } => {
+                    2.0 * d * dh * (2.0 * n + 2.0 * keys) + 4.0 * dh * n * keys / rows.index.len() as f64
+                }
                 Node::Mlp { .. } => 2.0 * d * dm * n * if gated { 3.0 } else { 2.0 },
                 Node::Input | Node::Logits => 0.0,
             }
@@ -335,7 +334,12 @@ impl<'m> Scrub<'m> {
     }
 
     /// The metric of some rows under every program.
-    fn chunk<T: Real>(&self, weights: &Weights<T>, store: &Store<T>, index: &[usize]) -> Result<Vec<Vec<f64>>> {
+    fn chunk<T: Real>(
+        &self,
+        weights: &Weights<T>,
+        store: &Store<T>,
+        index: &[usize],
+    ) -> Result<Vec<Vec<f64>>> {
         let cfg = self.model.config();
         let batch = self.labelled(index)?;
         let engine = Engine::new(cfg, weights, &batch);

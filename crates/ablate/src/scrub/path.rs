@@ -211,9 +211,17 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["a0.h2", "-> logits", "a -[b-> logits", "a<q> -> logits", "a -> b<q", "a -> b<q>x -> c",
-            "a@!all -> b", "a -> logits@3<in>", ""]
-        {
+        for text in [
+            "a0.h2",
+            "-> logits",
+            "a -[b-> logits",
+            "a<q> -> logits",
+            "a -> b<q",
+            "a -> b<q>x -> c",
+            "a@!all -> b",
+            "a -> logits@3<in>",
+            "",
+        ] {
             assert!(Path::parse(text).is_err(), "{text}");
         }
     }

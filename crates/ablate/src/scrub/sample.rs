@@ -109,7 +109,10 @@ struct Request<'a> {
 
 impl std::fmt::Debug for Draw<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Draw").field("seed", &self.seed).field("sets", &self.sets.len()).finish_non_exhaustive()
+        f.debug_struct("Draw")
+            .field("seed", &self.seed)
+            .field("sets", &self.sets.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,8 +198,7 @@ impl<'a> Draw<'a> {
             return Ok((self.sets.intern(rows.clone()), None, 0));
         }
         let random = base.fork(fnv1a(b"pool")).fork(fnv1a(name.as_bytes())).fork(place as u64);
-        let (rows, fewest, alone) =
-            self.draw(&Request { sampler, of: &of, random, node: &claim.name })?;
+        let (rows, fewest, alone) = self.draw(&Request { sampler, of: &of, random, node: &claim.name })?;
         self.pools.insert(key, rows.clone());
         Ok((self.sets.intern(rows), fewest, alone))
     }
@@ -214,7 +216,10 @@ impl<'a> Draw<'a> {
                 let known = rows.iter().all(|r| (*r as usize) < self.universe.sources());
                 if rows.len() != request.of.len() || !known {
                     return Err(Error::argument(
-                        format!("node `{}`: the fixed rows are not one row of the data for each", request.node),
+                        format!(
+                            "node `{}`: the fixed rows are not one row of the data for each",
+                            request.node
+                        ),
                         format!("give {} row numbers", request.of.len()),
                     ));
                 }
@@ -237,7 +242,9 @@ impl<'a> Draw<'a> {
                         "node `{}`: the row drawn has another layout (number of tokens or named positions)",
                         request.node
                     ),
-                    hint: Some("rows stand for each other position by position: use rows of one layout".into()),
+                    hint: Some(
+                        "rows stand for each other position by position: use rows of one layout".into(),
+                    ),
                 });
             }
         }
@@ -281,8 +288,7 @@ impl<'a> Draw<'a> {
                 None => self.by_layout.as_ref().and_then(|by| by.get(&layout)),
                 Some(feature) => {
                     let value = self.universe.feature(feature, of)?;
-                    let found =
-                        self.candidates[feature.name()].get(&(layout, value.clone()));
+                    let found = self.candidates[feature.name()].get(&(layout, value.clone()));
                     let count = wanted.entry(value).or_insert((0, found.map_or(0, Vec::len)));
                     count.0 += 1;
                     found
@@ -330,7 +336,11 @@ impl<'a> Draw<'a> {
     }
 
     /// Rows of the task with the value of a feature, from the first round of making rows in which there is one.
-    fn fresh(&mut self, request: &Request<'_>, feature: &Feature) -> Result<(Vec<u32>, Option<usize>, usize)> {
+    fn fresh(
+        &mut self,
+        request: &Request<'_>,
+        feature: &Feature,
+    ) -> Result<(Vec<u32>, Option<usize>, usize)> {
         let Some(task) = self.task else {
             return Err(Error::argument(
                 format!("node `{}`: {} needs the task that made the data", request.node, request.sampler),

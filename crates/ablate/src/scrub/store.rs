@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ablate_graph::{Node, Site};
-use ablate_model::engine::{Compiled, Engine, Keep, Sources, TokenLogits};
 use ablate_model::config::Block;
+use ablate_model::engine::{Compiled, Engine, Keep, Sources, TokenLogits};
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 

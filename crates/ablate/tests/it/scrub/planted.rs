@@ -20,7 +20,8 @@ fn scrub(model: &Model, h: Hypothesis, seed: u64) -> Measured {
     let mut groups: Vec<String> = rows.iter().map(|(_, g)| g.clone()).collect();
     groups.sort();
     groups.dedup();
-    let row = |(row, group): (Row, String)| Row { group: groups.iter().position(|g| *g == group).unwrap(), ..row };
+    let row =
+        |(row, group): (Row, String)| Row { group: groups.iter().position(|g| *g == group).unwrap(), ..row };
     let rows = rows.into_iter().map(row).collect();
     let batch = Batch::new(rows, groups.clone(), model.config().d_vocab, model.config().n_ctx).unwrap();
     let task = |n: usize, seed: u64| made(model, n, seed);
@@ -44,8 +45,11 @@ fn the_right_hypothesis_recovers_and_wrong_ones_do_not() {
     let wrong = [
         ("another head", text.replace("a2.h1 -> logits", "a2.h3 -> logits")),
         ("another layer's previous-token head", text.replace("a0.h2 ->", "a0.h1 ->")),
-        ("values instead of keys", text.replace("a0.h2 -> <k>@B1", "a0.h2 -> <v>@B1").replace("input -> <v>@B1", "input -> <k>@B1")),
-        ("another position", text.replace("a0.h2 -> <k>@B1", "a0.h2 -> <k>@A1")),
+        (
+            "values instead of keys",
+            text.replace("a0.h2 -> <k>@B1", "a0.h2 -> <v>@B1").replace("input -> <v>@B1", "input -> <k>@B1"),
+        ),
+        ("another position", text.replace("input -> <v>@B1", "input -> <v>@A2")),
         ("another feature", text.replace("fresh(token(A1))", "fresh(length)")),
         ("nothing about the query", text.replace("input -> <q>@A2", "m0 -> <q>@A2")),
     ];

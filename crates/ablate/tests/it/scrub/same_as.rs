@@ -37,13 +37,43 @@ fn corrupt_rows_on_one_path_are_path_patching() {
         let positions = Positions::Named(vec!["S".into()]);
         let cases: [(&str, Vec<Vec<Reader>>, Through, After, Positions); 8] = [
             ("a0.h2 -> logits", vec![vec![Reader::Logits]], Through::None, After::Frozen, Positions::All),
-            ("a0.h2 -[mlps]-> logits", vec![vec![Reader::Logits]], Through::Mlp, After::Frozen, Positions::All),
+            (
+                "a0.h2 -[mlps]-> logits",
+                vec![vec![Reader::Logits]],
+                Through::Mlp,
+                After::Frozen,
+                Positions::All,
+            ),
             ("a0.h2 -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, Positions::All),
             ("a0.h2@S -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, positions),
-            ("a0.h2 -[mlps]-> a2.h1<k> -[mlps]-> logits", vec![k.clone()], Through::Mlp, After::Frozen, Positions::All),
-            ("a0.h2 -> a1.h2<q,v> -> a2.h1<k> -> logits", vec![qv.clone(), k], Through::None, After::Frozen, Positions::All),
-            ("a0.h2 -> a1.h2<q,v> -[*]-> logits", vec![qv.clone()], Through::None, After::Recompute, Positions::All),
-            ("a0.h2 -[mlps]-> a1.h2<q,v> -[*]-> logits", vec![qv], Through::Mlp, After::Recompute, Positions::All),
+            (
+                "a0.h2 -[mlps]-> a2.h1<k> -[mlps]-> logits",
+                vec![k.clone()],
+                Through::Mlp,
+                After::Frozen,
+                Positions::All,
+            ),
+            (
+                "a0.h2 -> a1.h2<q,v> -> a2.h1<k> -> logits",
+                vec![qv.clone(), k],
+                Through::None,
+                After::Frozen,
+                Positions::All,
+            ),
+            (
+                "a0.h2 -> a1.h2<q,v> -[*]-> logits",
+                vec![qv.clone()],
+                Through::None,
+                After::Recompute,
+                Positions::All,
+            ),
+            (
+                "a0.h2 -[mlps]-> a1.h2<q,v> -[*]-> logits",
+                vec![qv],
+                Through::Mlp,
+                After::Recompute,
+                Positions::All,
+            ),
         ];
         for (path, hops, through, after, positions) in cases {
             let ablation = Ablation::of(Source::Resample);
@@ -56,7 +86,11 @@ fn corrupt_rows_on_one_path_are_path_patching() {
             close(&format!("{arch} {path}"), &got.scrubbed, &effect[0].metrics);
             assert_ne!(got.scrubbed, got.original, "{arch} {path}");
         }
-        close(arch, &run(&model, &batch, patched(&["a0.h2 -> logits"]), 1 << 20).original, &study.base(Side::Clean).unwrap());
+        close(
+            arch,
+            &run(&model, &batch, patched(&["a0.h2 -> logits"]), 1 << 20).original,
+            &study.base(Side::Clean).unwrap(),
+        );
     }
 }
 
@@ -77,7 +111,8 @@ fn all_paths_out_of_a_node_are_the_node() {
         for (slot, letter) in Slot::ALL.into_iter().zip(["q", "k", "v"]) {
             let plan = Plan::new().replace(Site::Slot { layer: 1, head: 2, slot }, Source::Resample);
             let want = study.evaluate(&[plan]).unwrap().remove(0);
-            let got = run(&model, &batch, patched(&[&format!("* -> a1.h2<{letter}> -[*]-> logits")]), 1 << 20);
+            let got =
+                run(&model, &batch, patched(&[&format!("* -> a1.h2<{letter}> -[*]-> logits")]), 1 << 20);
             close(&format!("{arch} a1.h2<{letter}>"), &got.scrubbed, &want);
         }
         let all = run(&model, &batch, patched(&["* -> logits"]), 1 << 20);

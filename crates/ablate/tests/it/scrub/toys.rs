@@ -32,8 +32,7 @@ fn within(what: &str, (mean, error): (f64, f64), wanted: f64) {
 fn detectors() -> (Functions, Batch) {
     let mut f = Functions::new();
     let [x0, x1, x2, y] = ["x0", "x1", "x2", "y"].map(|n| n.to_owned());
-    let x: Vec<u32> =
-        [x0, x1, x2, y].iter().enumerate().map(|(i, n)| input(&mut f, n, i)).collect();
+    let x: Vec<u32> = [x0, x1, x2, y].iter().enumerate().map(|(i, n)| input(&mut f, n, i)).collect();
     let sig = |x: f64| 1.0 / (1.0 + (-x).exp());
     let a = f.function("A", &x[..3], move |v| sig(v[0] + 0.1 * v[1] - 0.05 * v[2] - 3.0));
     let b = f.function("B", &x[..3], move |v| sig(-0.01 * v[0] + v[1] + 0.2 * v[2] - 3.0));
