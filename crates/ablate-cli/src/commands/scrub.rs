@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ablate::dataset::Limits;
 use ablate::model::Row;
 use ablate::report::{self, Base, Cost, ScrubNode, ScrubReport, ScrubSize, ScrubValue};
-use ablate::scrub::{Hypothesis, Labels, Scrub, ScrubCost, ScrubSetup, recovered};
+use ablate::scrub::{Hypothesis, Labels, Measured, Recovered, Scrub, ScrubCost, ScrubSetup, recovered};
 use ablate::task::{self, Options, TaskRequest};
 use ablate::verify::Bound;
 use ablate::{Error, Result};
@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 use crate::run::Run;
 use crate::table::{Table, bytes, number, si};
 
-/// Test a hypothesis by causal scrubbing: swap every input that it says does not matter, and see what is left
+/// Test a hypothesis by causal scrubbing: swap every input that should not matter
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ablate scrub builtin:induction induction.toml data.jsonl --min-recovered 0.9\n  \
@@ -76,19 +76,43 @@ pub(crate) fn run(app: &App<'_>, args: &ScrubArgs) -> Result<Outcome> {
     let measured = scrub.run(&mut bar)?;
     drop(bar);
     let r = recovered(&measured.scrubbed, &measured.original, &measured.baseline, app.globals.seed);
+    let base = Base::new(measured.original.clone(), None);
+    doubts(app, &r, &base.doubts(lab.metric));
+    let mut report = begin(&scrub, &cost, measured, &r, base);
+    lab.metric.name().clone_into(&mut report.metric_name);
+    report.bounds = bounds(args, r.share)?;
+    report.cost.seconds = app.clock().seconds();
+    run.finish("scrub", &report, None)?;
+    app.print_conventions(run.manifest())?;
+    print_tree(app, &scrub)?;
+    app.printer.line("")?;
+    print(app, &report)?;
+    for row in 0..args.show_rows.min(lab.rows.batch.len()) {
+        app.printer.line("")?;
+        print_rows(app, &lab, &scrub, row)?;
+    }
+    let passed = report.bounds.iter().all(|b| b.passed);
+    Ok(if passed { Outcome::Done } else { Outcome::Failed })
+}
+
+/// What is doubtful about a result.
+fn doubts(app: &App<'_>, r: &Recovered, of_base: &[String]) {
     if r.share.is_none() {
         app.warn("original and baseline have the same metric: what is recovered says nothing");
     }
     if r.interval.is_some_and(|(low, high)| high - low > 0.5) {
         app.warn("the interval of what is recovered is wide: take more rows");
     }
-    let base = Base::new(measured.original.clone(), None);
-    for doubt in base.doubts(lab.metric) {
-        app.warn(doubt);
+    for doubt in of_base {
+        app.warn(doubt.clone());
     }
-    let report = ScrubReport {
+}
+
+/// The result, but for the metric's name, bounds and time.
+fn begin(scrub: &Scrub<'_>, cost: &ScrubCost, measured: Measured, r: &Recovered, base: Base) -> ScrubReport {
+    ScrubReport {
         title: scrub.hypothesis().title.clone(),
-        metric_name: lab.metric.name().to_owned(),
+        metric_name: String::new(),
         labels: if scrub.hypothesis().labels == Labels::Pinned { "pinned" } else { "resampled" }.to_owned(),
         baseline_name: scrub.hypothesis().baseline.to_string(),
         scrubbed: ScrubValue::new(measured.scrubbed),
@@ -105,26 +129,10 @@ pub(crate) fn run(app: &App<'_>, args: &ScrubArgs) -> Result<Outcome> {
             flops: cost.plain_flops + cost.cell_flops,
             blocks: cost.blocks,
         },
-        bounds: bounds(args, r.share)?,
-        cost: Cost {
-            forward: cost.plain_rows as u64,
-            backward: 0,
-            evaluations: 3,
-            seconds: app.clock().seconds(),
-        },
+        bounds: Vec::new(),
+        cost: Cost { forward: cost.plain_rows as u64, backward: 0, evaluations: 3, seconds: 0.0 },
         base,
-    };
-    run.finish("scrub", &report, None)?;
-    app.print_conventions(run.manifest())?;
-    print_tree(app, &scrub)?;
-    app.printer.line("")?;
-    print(app, &report)?;
-    for row in 0..args.show_rows.min(lab.rows.batch.len()) {
-        app.printer.line("")?;
-        print_rows(app, &lab, &scrub, row)?;
     }
-    let passed = report.bounds.iter().all(|b| b.passed);
-    Ok(if passed { Outcome::Done } else { Outcome::Failed })
 }
 
 /// Rows of the task that made the data, with its options.

@@ -244,22 +244,19 @@ impl Tree {
     }
 }
 
+/// An error about a node.
+fn wrong<T>(name: &str, why: &str, hint: &str) -> Result<T> {
+    Err(Error::argument(format!("node `{name}` of the hypothesis {why}"), hint))
+}
+
 impl Hypothesis {
     /// A hypothesis of these nodes.
     pub fn new(claims: Vec<Claim>) -> Self {
         Self { claims, ..Self::default() }
     }
 
-    /// The tree.
-    ///
-    /// # Errors
-    /// Names twice, unknown parents, no root or more than one, nodes that are below themselves, a root with paths, another node
-    /// without; each names the node.
-    pub fn tree(&self) -> Result<Tree> {
-        let wrong = |name: &str, why: &str, hint: &str| {
-            Err(Error::argument(format!("node `{name}` of the hypothesis {why}"), hint))
-        };
-        let names: Vec<&str> = self.claims.iter().map(|c| c.name.as_str()).collect();
+    /// The parent of each claim; checks names, roots and that only the root has no paths.
+    fn parents(&self, names: &[&str]) -> Result<Vec<Option<usize>>> {
         let mut parent = Vec::with_capacity(names.len());
         let mut root = None;
         for (i, claim) in self.claims.iter().enumerate() {
@@ -268,7 +265,7 @@ impl Hypothesis {
                 return wrong(name, "is there twice", "give every node a name of its own");
             }
             if let Some(p) = &claim.parent {
-                let Some(at) = names.iter().position(|n| n == p) else {
+                let Some(at) = names.iter().position(|n| *n == p.as_str()) else {
                     return Err(Error::unknown(
                         format!("parent of node `{name}`:"),
                         p,
@@ -303,6 +300,17 @@ impl Hypothesis {
                 "one node has no parent: the model's output",
             ));
         }
+        Ok(parent)
+    }
+
+    /// The tree.
+    ///
+    /// # Errors
+    /// Names twice, unknown parents, no root or more than one, nodes that are below themselves, a root with paths, another node
+    /// without; each names the node.
+    pub fn tree(&self) -> Result<Tree> {
+        let names: Vec<&str> = self.claims.iter().map(|c| c.name.as_str()).collect();
+        let parent = self.parents(&names)?;
         let mut order = Vec::with_capacity(names.len());
         let mut todo: Vec<usize> = (0..names.len()).filter(|&i| parent[i].is_none()).collect();
         let mut depth = vec![0; names.len()];

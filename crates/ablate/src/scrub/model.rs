@@ -9,7 +9,7 @@ use ablate_model::{Batch, Row, Weights};
 use ablate_tensor::Real;
 use rayon::prelude::*;
 
-use super::automaton::{Automaton, Program, Reads, places};
+use super::automaton::{Automaton, Program, places};
 use super::dag::Dag;
 use super::evaluate::{Needs, Rows, Run};
 use super::hypothesis::{Hypothesis, Labels, Tree};
@@ -360,32 +360,9 @@ impl<'m> Scrub<'m> {
         let mut out = Vec::with_capacity(streams.len());
         for stream in &streams {
             let values = engine.judge_streams(stream, &judge);
-            out.push(values.map_err(|e| self.in_row(index, e))?);
+            out.push(values.map_err(|e| in_row(index, e))?);
         }
         Ok(out)
-    }
-
-    /// An error about a row of a chunk, as one about the row of the data.
-    fn in_row(&self, index: &[usize], e: ablate_model::Error) -> Error {
-        match e {
-            ablate_model::Error::NotFinite { row, stage } => {
-                Error::Model(ablate_model::Error::NotFinite { row: index[row], stage })
-            }
-            other => Error::Model(other),
-        }
-    }
-
-    /// Number of exceptions that the streams of the hypothesis have, for tests and logs.
-    pub fn exceptions(&self) -> usize {
-        let program = &self.programs[0];
-        let used: BTreeSet<usize> = program
-            .mixed()
-            .filter_map(|(_, c)| if let Reads::Mixed(slots) = &c.reads { Some(slots) } else { None })
-            .flatten()
-            .flatten()
-            .copied()
-            .collect();
-        used.into_iter().map(|s| program.streams[s].except.len()).sum()
     }
 }
 
@@ -447,5 +424,15 @@ fn indices(i: usize, row: &Row, place: &Where) -> Result<Vec<usize>> {
                 })
             })
             .collect(),
+    }
+}
+
+/// An error about a row of a chunk, as one about the row of the data.
+fn in_row(index: &[usize], e: ablate_model::Error) -> Error {
+    match e {
+        ablate_model::Error::NotFinite { row, stage } => {
+            Error::Model(ablate_model::Error::NotFinite { row: index[row], stage })
+        }
+        other => Error::Model(other),
     }
 }

@@ -89,11 +89,14 @@ pub struct Draw<'a> {
     /// The task that made the data, where it is known.
     pub task: Option<&'a TaskRows<'a>>,
     sets: Sets,
-    pools: HashMap<(String, String, usize, Vec<u32>), Vec<u32>>,
+    pools: HashMap<PoolKey, Vec<u32>>,
     candidates: HashMap<String, Candidates>,
     by_layout: Option<HashMap<Layout, Vec<u32>>>,
     warnings: Vec<String>,
 }
+
+/// A pool's name, the sampler, the draw of the pool, and the rows that it is conditioned on.
+type PoolKey = (String, String, usize, Vec<u32>);
 
 type Candidates = HashMap<(Layout, Value), Vec<u32>>;
 

@@ -102,7 +102,7 @@ impl Tree<'_> {
         let Some((hop, rest)) = hops.split_first() else { return path.is_empty() };
         let Some(&(slot, p, _)) = path.first() else { return false };
         let slots = hop.slots.is_empty() || hop.slots.iter().any(|s| s.starts_with(slot));
-        if !slots || !self.at(&hop.reads_at, p) {
+        if !slots || !self.at(hop.reads_at.as_ref(), p) {
             return false;
         }
         (1..=path.len()).any(|n| {
@@ -114,7 +114,7 @@ impl Tree<'_> {
             });
             between
                 && self.is(&hop.nodes, node)
-                && self.at(&hop.sent_at, sent)
+                && self.at(hop.sent_at.as_ref(), sent)
                 && self.matches(rest, &path[n..])
         })
     }
@@ -123,7 +123,7 @@ impl Tree<'_> {
         self.graph.parse_nodes(set).unwrap().contains(&node)
     }
 
-    fn at(&self, place: &Option<Where>, p: usize) -> bool {
+    fn at(&self, place: Option<&Where>, p: usize) -> bool {
         let Some(place) = place else { return true };
         let row = self.scrub.universe().row(self.row as u32);
         let inside = match &place.positions {

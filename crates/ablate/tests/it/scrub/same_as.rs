@@ -24,6 +24,50 @@ fn patched(paths: &[&str]) -> Hypothesis {
     hypothesis(&[("logits", "sender", paths, "corrupt")])
 }
 
+type Case = (&'static str, Vec<Vec<Reader>>, Through, After, Positions);
+
+/// Paths as hypotheses write them, and as routes.
+fn cases() -> Vec<Case> {
+    let reader = |layer, head, slot| Reader::Head { layer, head, slot };
+    let k = vec![reader(2, 1, Slot::K)];
+    let qv = vec![reader(1, 2, Slot::Q), reader(1, 2, Slot::V)];
+    let positions = Positions::Named(vec!["S".into()]);
+    vec![
+        ("a0.h2 -> logits", vec![vec![Reader::Logits]], Through::None, After::Frozen, Positions::All),
+        ("a0.h2 -[mlps]-> logits", vec![vec![Reader::Logits]], Through::Mlp, After::Frozen, Positions::All),
+        ("a0.h2 -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, Positions::All),
+        ("a0.h2@S -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, positions),
+        (
+            "a0.h2 -[mlps]-> a2.h1<k> -[mlps]-> logits",
+            vec![k.clone()],
+            Through::Mlp,
+            After::Frozen,
+            Positions::All,
+        ),
+        (
+            "a0.h2 -> a1.h2<q,v> -> a2.h1<k> -> logits",
+            vec![qv.clone(), k],
+            Through::None,
+            After::Frozen,
+            Positions::All,
+        ),
+        (
+            "a0.h2 -> a1.h2<q,v> -[*]-> logits",
+            vec![qv.clone()],
+            Through::None,
+            After::Recompute,
+            Positions::All,
+        ),
+        (
+            "a0.h2 -[mlps]-> a1.h2<q,v> -[*]-> logits",
+            vec![qv],
+            Through::Mlp,
+            After::Recompute,
+            Positions::All,
+        ),
+    ]
+}
+
 #[test]
 fn corrupt_rows_on_one_path_are_path_patching() {
     for arch in ARCHS {
@@ -31,51 +75,7 @@ fn corrupt_rows_on_one_path_are_path_patching() {
         let batch = rows(&model);
         let graph = Graph::new(model.graph_shape(), Kv::PerQuery).unwrap();
         let mut study = Study::new(&model, batch.clone(), Setup::default()).unwrap();
-        let reader = |layer, head, slot| Reader::Head { layer, head, slot };
-        let k = vec![reader(2, 1, Slot::K)];
-        let qv = vec![reader(1, 2, Slot::Q), reader(1, 2, Slot::V)];
-        let positions = Positions::Named(vec!["S".into()]);
-        let cases: [(&str, Vec<Vec<Reader>>, Through, After, Positions); 8] = [
-            ("a0.h2 -> logits", vec![vec![Reader::Logits]], Through::None, After::Frozen, Positions::All),
-            (
-                "a0.h2 -[mlps]-> logits",
-                vec![vec![Reader::Logits]],
-                Through::Mlp,
-                After::Frozen,
-                Positions::All,
-            ),
-            ("a0.h2 -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, Positions::All),
-            ("a0.h2@S -> a2.h1<k> -> logits", vec![k.clone()], Through::None, After::Frozen, positions),
-            (
-                "a0.h2 -[mlps]-> a2.h1<k> -[mlps]-> logits",
-                vec![k.clone()],
-                Through::Mlp,
-                After::Frozen,
-                Positions::All,
-            ),
-            (
-                "a0.h2 -> a1.h2<q,v> -> a2.h1<k> -> logits",
-                vec![qv.clone(), k],
-                Through::None,
-                After::Frozen,
-                Positions::All,
-            ),
-            (
-                "a0.h2 -> a1.h2<q,v> -[*]-> logits",
-                vec![qv.clone()],
-                Through::None,
-                After::Recompute,
-                Positions::All,
-            ),
-            (
-                "a0.h2 -[mlps]-> a1.h2<q,v> -[*]-> logits",
-                vec![qv],
-                Through::Mlp,
-                After::Recompute,
-                Positions::All,
-            ),
-        ];
-        for (path, hops, through, after, positions) in cases {
+        for (path, hops, through, after, positions) in cases() {
             let ablation = Ablation::of(Source::Resample);
             let route = Route { graph, hops, through, after, positions, ablation };
             let mut silent = Silent;
