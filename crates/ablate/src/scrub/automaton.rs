@@ -307,7 +307,7 @@ fn in_node(name: &str, path: &str, e: &Error) -> Error {
 impl Program {
     /// Finds for each stream the longest one that it only adds exceptions to.
     fn chain(&mut self) {
-        let mut known: HashMap<(u32, &[(u32, usize)]), usize> = HashMap::new();
+        let mut known: HashMap<Exceptions<'_>, usize> = HashMap::new();
         for (i, s) in self.streams.iter().enumerate() {
             known.insert((s.default, &s.except), i);
         }
@@ -324,6 +324,9 @@ impl Program {
         }
     }
 }
+
+/// A stream's rows and exceptions.
+type Exceptions<'a> = (u32, &'a [(u32, usize)]);
 
 /// The walk down the graph.
 struct Build<'a, 'b> {

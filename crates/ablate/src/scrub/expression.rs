@@ -76,7 +76,7 @@ fn tokens(text: &str) -> Vec<&str> {
     out
 }
 
-impl<'a> Parser<'a> {
+impl Parser<'_> {
     fn fail(&self, wanted: &str) -> Error {
         let found = self.tokens.get(self.at).map_or("the end".into(), |t| format!("`{t}`"));
         Error::argument(

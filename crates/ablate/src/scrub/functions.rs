@@ -171,13 +171,11 @@ impl Functions {
         };
         let of = |slot: &Vec<usize>, of: &Slot| {
             let stream = &program.streams[slot[0]];
-            match stream.except.first() {
-                Some(&(_, cell)) => self.value(dag, program, cell, draws, universe, i),
-                None => {
-                    let row = universe.row(draws.sets.rows(stream.default)[i]);
-                    self.plain(dag, of.senders[0], row, &mut HashMap::new())
-                }
+            if let Some(&(_, cell)) = stream.except.first() {
+                return self.value(dag, program, cell, draws, universe, i);
             }
+            let row = universe.row(draws.sets.rows(stream.default)[i]);
+            self.plain(dag, of.senders[0], row, &mut HashMap::new())
         };
         let values: Vec<f64> = slots.iter().zip(dag.slots(cell.node)).map(|(s, slot)| of(s, slot)).collect();
         self.apply(cell.node, &values)

@@ -377,8 +377,11 @@ fn names(places: &[Where]) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// The class of every token of every row, and for each class whether it lies in each place.
+type Classes = (Vec<Vec<u32>>, Vec<Vec<bool>>);
+
 /// The class of every token, and what the classes are: in which places they lie.
-fn classes(batch: &Batch, places: &[Where]) -> Result<(Vec<Vec<u32>>, Vec<Vec<bool>>)> {
+fn classes(batch: &Batch, places: &[Where]) -> Result<Classes> {
     let mut known: BTreeMap<Vec<bool>, u32> = BTreeMap::new();
     let mut all = Vec::with_capacity(batch.len());
     for (i, row) in batch.rows().iter().enumerate() {
