@@ -8,7 +8,7 @@ use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
     patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
+    scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -94,6 +94,7 @@ pub(crate) enum Command {
     Discover(DiscoverArgs),
     Select(SelectArgs),
     Verify(VerifyArgs),
+    Scrub(ScrubArgs),
     Compare(CompareArgs),
     Interactions(InteractionsArgs),
     Heads(HeadsArgs),

@@ -19,6 +19,7 @@ pub mod path;
 pub mod prune;
 pub mod report;
 pub mod run;
+pub mod scrub;
 pub mod session;
 pub mod task;
 pub mod verify;

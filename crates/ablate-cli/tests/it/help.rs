@@ -1,9 +1,9 @@
 //! Every example of every `--help` runs.
 
-use crate::support::{ablate, folder, words};
+use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "models",
     "inspect",
     "predict",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 23] = [
     "discover",
     "select",
     "verify",
+    "scrub",
     "compare",
     "interactions",
     "heads",
@@ -35,6 +36,7 @@ fn examples_of_every_command_run() {
     let program =
         "task \"first token\"\nvocab \"a\", \"b\"\nmax_length 4\noutput map(t -> t == \"a\", tokens)\n";
     std::fs::write(folder.path().join("program.rasp"), program).unwrap();
+    std::fs::copy(root().join("hypotheses/induction.toml"), folder.path().join("induction.toml")).unwrap();
     for command in COMMANDS {
         let out = ablate(folder.path()).args(command.split(' ')).arg("--help").output().unwrap();
         assert_eq!(out.status.code(), Some(0));

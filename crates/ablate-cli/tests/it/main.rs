@@ -9,6 +9,7 @@ mod edges;
 mod help;
 mod memory;
 mod results;
+mod scrub;
 mod stop;
 mod streams;
 mod support;

@@ -130,8 +130,11 @@ fn same_lines(wanted: &[String], got: &[&str]) -> bool {
 /// Runs an example in `folder`: what it prints on both streams, in the order it is printed, and its exit status.
 fn run(folder: &Path, command: &str) -> (String, Option<i32>) {
     let models = root().join("models");
+    let hypotheses = root().join("hypotheses");
     let args = words(command.trim_start_matches("ablate ")).into_iter().map(|word| {
-        word.strip_prefix("models/").map_or(word.clone(), |file| models.join(file).display().to_string())
+        let known = [("models/", &models), ("hypotheses/", &hypotheses)].into_iter();
+        let mut found = known.filter_map(|(at, folder)| Some(folder.join(word.strip_prefix(at)?)));
+        found.next().map_or(word.clone(), |path| path.display().to_string())
     });
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut program = Command::new(PROGRAM);

@@ -5,18 +5,17 @@
 use std::sync::Arc;
 
 use ablate_graph::{Node, Positions, Reader, Side, Site, Source};
-use ablate_tensor::{Attention, Into, Real, View, linear, ops, product};
+use ablate_tensor::{Real, ops};
 
 use super::acts::Acts;
-use super::backward::addends;
 use super::compile::resolve;
-use super::forward::{activation, centre, head_norm, project, site_width};
-use super::readout::{Judge, read_out};
+use super::forward::site_width;
+use super::parts::HeadRows;
+use super::readout::Judge;
 use super::source::Sources;
 use super::{Base, Engine};
 use crate::config::Block;
 use crate::error::{Error, Result};
-use crate::weights::{LayerWeights, Linear};
 
 /// Some positions of some examples of a batch: `(example, position)`, a row of numbers for each.
 pub type Places = [(u32, u32)];
@@ -78,16 +77,6 @@ impl<T: Real> Engine<'_, T> {
         Ok(change)
     }
 
-    /// `z · W_O` of one head for rows of `z`.
-    fn head_out(&self, layer: usize, head: usize, z: &[T]) -> Vec<T> {
-        let (d, dh) = (self.cfg.d_model, self.cfg.d_head);
-        let rows = z.len() / dh;
-        let mut out = vec![T::ZERO; rows * d];
-        let w = self.weights.layers[layer].o.w.row_range(head * dh, dh);
-        product(View::rows(z, rows, dh, dh), View::of(&w), T::ONE, &mut out, d, Into::Replace);
-        out
-    }
-
     /// The change of a whole addend, summed over its parts, becomes what the addend's post-norm, where there is one, makes
     /// of it. `node` says which addend.
     ///
@@ -101,23 +90,16 @@ impl<T: Real> Engine<'_, T> {
         change: &mut [T],
     ) -> Result<()> {
         let Some(layer) = node.layer() else { return Ok(()) };
-        let w = &self.weights.layers[layer];
         let is_mlp = matches!(node, Node::Mlp { .. });
-        let Some(post) = (if is_mlp { &w.post_mlp } else { &w.post_attn }) else { return Ok(()) };
-        let (d, eps) = (self.cfg.d_model, T::of(self.cfg.norm_eps));
-        for (change, &(example, p)) in change.chunks_exact_mut(d).zip(places) {
-            let (acts, local) = base.of(example);
-            let (attn, mlp) = addends(self.cfg, self.weights, acts, layer, &[acts.row(local, p as usize)]);
-            let old = if is_mlp { mlp } else { attn };
-            let mut new = old.clone();
-            ops::add(change, &mut new);
-            let mut normed = vec![T::ZERO; 2 * d];
-            let (a, b) = normed.split_at_mut(d);
-            ops::norm(&new, &post.w, post.b.as_deref(), centre(self.cfg), eps, a, None);
-            ops::norm(&old, &post.w, post.b.as_deref(), centre(self.cfg), eps, b, None);
-            change.fill(T::ZERO);
-            ops::add_difference(a, b, change);
+        if !self.has_post_norm(layer, is_mlp) {
+            return Ok(());
         }
+        let mut old = Vec::with_capacity(change.len());
+        for &(example, p) in places {
+            let (acts, local) = base.of(example);
+            old.extend(self.whole_addend(acts, layer, is_mlp, &[acts.row(local, p as usize)]));
+        }
+        self.addend_change(layer, is_mlp, &old, change);
         Ok(())
     }
 
@@ -178,29 +160,14 @@ impl<T: Real> Engine<'_, T> {
     /// # Errors
     /// As [`Engine::sender_change`].
     pub fn mlp_change(&self, base: &Base<T>, places: &Places, layer: usize, delta: &[T]) -> Result<Vec<T>> {
-        let w = &self.weights.layers[layer];
-        let Some(mlp) = &w.mlp else { return Ok(vec![T::ZERO; delta.len()]) };
+        if self.weights.layers[layer].mlp.is_none() {
+            return Ok(vec![T::ZERO; delta.len()]);
+        }
         let parallel = self.cfg.block == Block::Parallel;
         let site = if parallel { Site::ResidPre { layer } } else { Site::ResidMid { layer } };
         let mut x = base.values(self, site, places)?;
         ops::add(delta, &mut x);
-        let mut h = x.clone();
-        if let Some(norm) = &w.norm2 {
-            let eps = T::of(self.cfg.norm_eps);
-            ops::norm(&x, &norm.w, norm.b.as_deref(), centre(self.cfg), eps, &mut h, None);
-        }
-        let mut up = vec![T::ZERO; places.len() * self.cfg.d_mlp];
-        project(&h, &mlp.up, &mut up);
-        let act = activation(self.cfg.act);
-        if let Some(gate) = &mlp.gate {
-            let mut g = vec![T::ZERO; up.len()];
-            project(&h, gate, &mut g);
-            ops::activate_gated(act, &g, &mut up);
-        } else {
-            ops::activate(act, &mut up);
-        }
-        let mut out = vec![T::ZERO; x.len()];
-        linear(&up, &mlp.down.w, &mut out, Into::Replace);
+        let mut out = self.mlp_out(layer, &x);
         let node = Node::Mlp { layer };
         ops::axpy(-T::ONE, &base.values(self, Site::Node(node), places)?, &mut out);
         self.through_post_norm(base, node, places, &mut out)?;
@@ -220,65 +187,21 @@ impl<T: Real> Engine<'_, T> {
         (layer, head): (usize, usize),
         inputs: [Option<&[T]>; 3],
     ) -> Result<Vec<T>> {
-        let (cfg, w) = (self.cfg, &self.weights.layers[layer]);
-        let dh = cfg.d_head;
         let n = self.batch.rows()[example as usize].clean.len();
         let places: Vec<(u32, u32)> = (0..n as u32).map(|p| (example, p)).collect();
         let x = base.values(self, Site::ResidPre { layer }, &places)?;
-        let kv = cfg.kv_of(head);
-        let vector = |input: Option<&[T]>, map: &Linear<T>, column: usize| {
+        let seen = inputs.map(|input| {
             let mut x = x.clone();
             if let Some(change) = input {
                 ops::add(change, &mut x);
             }
-            self.slot_vector(w, &x, map, column * dh)
-        };
-        let mut q = vector(inputs[0], &w.q, head);
-        let mut k = vector(inputs[1], &w.k, kv);
-        let v = vector(inputs[2], &w.v, kv);
-        head_norm(cfg, w.q_norm.as_ref(), &mut q);
-        head_norm(cfg, w.k_norm.as_ref(), &mut k);
-        if let Some(rope) = &self.rope {
-            for p in 0..n {
-                rope.rotate(&mut q[p * dh..(p + 1) * dh], dh, p, false);
-                rope.rotate(&mut k[p * dh..(p + 1) * dh], dh, p, false);
-            }
-        }
-        let attention = Attention {
-            heads: 1,
-            kv_heads: 1,
-            width: dh,
-            scale: T::of(cfg.attn_scale),
-            softcap: cfg.attn_softcap.map(T::of),
-            window: cfg.windows[layer],
-            causal: cfg.causal,
-        };
-        let at: Vec<u32> = (0..n as u32).collect();
-        let mut pattern = vec![T::ZERO; n * n];
-        attention.pattern(0, &q, &at, &k, n, &mut pattern);
-        let mut z = vec![T::ZERO; n * dh];
-        attention.mix(0, &pattern, &v, n, &mut z);
+            self.norm_before_attention(layer, &x)
+        });
+        let rows = [HeadRows { queries: (0..n as u32).collect(), keys: n }];
+        let mut z = self.head_z((layer, head), &rows, seen.each_ref().map(Vec::as_slice));
         let node = Node::Head { layer, head };
         ops::axpy(-T::ONE, &base.values(self, Site::Node(node), &places)?, &mut z);
         Ok(self.head_out(layer, head, &z))
-    }
-
-    /// One head's query, key or value vectors of streams `x`, before norm of heads and rotary embedding.
-    fn slot_vector(&self, w: &LayerWeights<T>, x: &[T], map: &Linear<T>, column: usize) -> Vec<T> {
-        let (d, dh) = (self.cfg.d_model, self.cfg.d_head);
-        let mut h = x.to_vec();
-        if let Some(norm) = &w.norm1 {
-            let eps = T::of(self.cfg.norm_eps);
-            ops::norm(x, &norm.w, norm.b.as_deref(), centre(self.cfg), eps, &mut h, None);
-        }
-        let rows = x.len() / d;
-        let mut out = vec![T::ZERO; rows * dh];
-        let columns = map.w.columns(column, dh);
-        product(View::rows(&h, rows, d, d), View::of(&columns), T::ONE, &mut out, dh, Into::Replace);
-        if let Some(b) = &map.b {
-            ops::add_bias(&b[column..column + dh], &mut out);
-        }
-        out
     }
 
     /// The embeddings of the base run, `[places, d_model]`.
@@ -311,12 +234,6 @@ impl<T: Real> Engine<'_, T> {
         let site = Site::ResidPre { layer: self.cfg.n_layers };
         let mut x = base.values(self, site, &self.read_places())?;
         ops::add(change, &mut x);
-        let (plans, sources) = ([&base.plan], Sources::new());
-        let ctx = self.context(&sources, &plans, &base.acts, &base.block_of);
-        let lanes = self.fresh_lanes();
-        let map = super::lanes::RowMap::reads(&lanes, &self.reads);
-        let mut values = Vec::new();
-        read_out(&ctx, &lanes, &map, &x, judge, |_, v| values.extend(v))?;
-        Ok(values)
+        self.judge_streams(&x, judge)
     }
 }

@@ -13,6 +13,7 @@ mod interactions;
 mod model;
 mod predict;
 mod scores;
+mod scrub;
 mod task;
 mod trace;
 
@@ -34,6 +35,7 @@ pub use interactions::{IndexRow, IndicesPart, InteractionsReport, PairRow, TermR
 pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
 pub use scores::{node_scores, scores_file};
+pub use scrub::{ScrubNode, ScrubReport, ScrubSize, ScrubValue};
 pub use task::TaskReport;
 pub use trace::{
     CircuitPart, CurveReport, CurveRow, HeldOut, LeftOut, OrderReport, PruneReport, PruneRow, Survival,

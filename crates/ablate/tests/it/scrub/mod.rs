@@ -1,0 +1,8 @@
+//! Causal scrubbing: toys with known expectations, illegal hypotheses, brute force, path patching, a planted circuit.
+
+mod brute;
+mod draws;
+mod illegal;
+mod planted;
+mod same_as;
+mod toys;
