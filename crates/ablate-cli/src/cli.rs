@@ -7,8 +7,8 @@ use crate::args::{Size, Target, YesNo};
 use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     inspect::InspectArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs,
-    prune::PruneArgs, rank_curve::RankCurveArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
-    verify::VerifyArgs,
+    prune::PruneArgs, rank_curve::RankCurveArgs, report::ReportArgs, select::SelectArgs, sweep::SweepArgs,
+    task::TaskArgs, verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -95,6 +95,7 @@ pub(crate) enum Command {
     Select(SelectArgs),
     Verify(VerifyArgs),
     Compare(CompareArgs),
+    Report(ReportArgs),
     Compress(CompressArgs),
     Case(CaseArgs),
 }

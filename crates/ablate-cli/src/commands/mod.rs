@@ -12,6 +12,7 @@ pub(crate) mod path;
 pub(crate) mod predict;
 pub(crate) mod prune;
 pub(crate) mod rank_curve;
+pub(crate) mod report;
 pub(crate) mod select;
 pub(crate) mod sweep;
 pub(crate) mod task;
@@ -40,6 +41,7 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(app, args),
         Command::Prune(args) => prune::run(app, args),
         Command::Compare(args) => compare::run(app, args),
+        Command::Report(args) => report::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),
     }
