@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "models",
     "inspect",
     "predict",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 21] = [
     "select",
     "verify",
     "compare",
+    "report",
     "compress",
     "demo",
     "case",

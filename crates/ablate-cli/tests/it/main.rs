@@ -7,6 +7,7 @@ mod compress;
 mod edges;
 mod help;
 mod memory;
+mod report;
 mod results;
 mod stop;
 mod streams;

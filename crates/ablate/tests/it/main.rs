@@ -12,6 +12,7 @@ mod data_parts;
 mod edge_identities;
 mod golden_edges;
 mod golden_nodes;
+mod page;
 mod real;
 mod study;
 mod task_properties;
