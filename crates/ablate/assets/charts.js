@@ -9,27 +9,31 @@ A.chip = (colour, text, round) => {
 A.lines = (figure, title) => {
   const named = figure.x_names.length > 0;
   const series = figure.series.map((s, i) => ({ ...s, colour: A.group(s.group, i) }));
-  const points = series.flatMap((s, i) => s.points.map((p) => ({ ...p, series: s, i })));
+  const place = (x) => (figure.x_log ? Math.log10(x) : x);
+  const points = series.flatMap((s, i) => s.points.map((p) => ({ ...p, at: place(p.x), series: s, i })));
   const lined = points.filter((p) => p.series.group !== "points");
+  const ys = [...points.flatMap((p) => p.band || [p.y]), ...figure.rules.map((r) => r.at)];
   const bands = lined.filter((p) => p.band);
   const marks = [Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1 })];
   marks.push(Plot.ruleY(figure.rules, { y: "at", stroke: "currentColor", strokeOpacity: 0.55, strokeDasharray: "4,3" }));
   for (const s of series) {
     const own = bands.filter((p) => p.series === s);
-    if (own.length > 1) marks.push(Plot.areaY(own, { x: "x", y1: (p) => p.band[0], y2: (p) => p.band[1], fill: s.colour, fillOpacity: 0.18 }));
-    if (s.group !== "points") marks.push(Plot.lineY(s.points, { x: "x", y: "y", stroke: s.colour, strokeWidth: 2 }));
+    if (own.length > 1) marks.push(Plot.areaY(own, { x: "at", y1: (p) => p.band[0], y2: (p) => p.band[1], fill: s.colour, fillOpacity: 0.18 }));
+    if (s.group !== "points") marks.push(Plot.lineY(points.filter((p) => p.series === s), { x: "at", y: "y", stroke: s.colour, strokeWidth: 2 }));
   }
-  marks.push(Plot.dot(points, { x: "x", y: "y", fill: "white", r: 3.5 }));
-  marks.push(Plot.text(figure.rules, { y: "at", text: (r) => A.short(r.name, 28), frameAnchor: "right", textAnchor: "end", dy: -7, fill: "currentColor", stroke: "var(--bg)" }));
+  marks.push(Plot.dot(points, { x: "at", y: "y", fill: "white", r: 3.5 }));
+  const gap = 0.05 * ((d3.max(ys) - d3.min(ys)) || 1);
+  const rules = A.apart(figure.rules.map((r) => ({ name: r.name, y: r.at })), gap);
+  marks.push(Plot.text(rules, { y: "y", text: (r) => A.short(r.name, 18), frameAnchor: "right", textAnchor: "start", dx: 8, fill: "currentColor" }));
   const many = figure.series.length > 4;
   const xs = points.map((p) => p.x);
   const svg = Plot.plot({
-    width: 860, height: 400, marginLeft: 60, marginRight: many ? 90 : 30, marginBottom: 46, marginTop: 30,
+    width: 860, height: 400, marginLeft: 60, marginRight: many || figure.rules.length > 0 ? 120 : 30, marginBottom: 46, marginTop: 30,
     x: {
-      label: figure.x_label, labelArrow: "none", labelAnchor: "center", type: figure.x_log ? "log" : "linear",
+      label: figure.x_label, labelArrow: "none", labelAnchor: "center", labelOffset: 36,
       ...(named ? { ticks: d3.range(figure.x_names.length), tickFormat: (i) => figure.x_names[i] } : {}),
       ...(!named && !figure.x_log && xs.every(Number.isInteger) && d3.max(xs) < 15 ? { ticks: d3.range(0, (d3.max(xs) || 0) + 1), tickFormat: "d" } : {}),
-      ...(figure.x_log ? { ticks: Array.from(new Set(xs)).sort(d3.ascending), tickFormat: (x) => String(x) } : {}),
+      ...(figure.x_log ? { ticks: Array.from(new Set(xs)).sort(d3.ascending).map(place), tickFormat: (x) => String(Number((10 ** x).toPrecision(6))) } : {}),
     },
     y: { label: figure.y_label, labelArrow: "none", nice: true },
     marks: many ? [...marks, ...A.ends(series, points)] : marks,
@@ -53,23 +57,27 @@ A.lines = (figure, title) => {
   return A.el("div", null, legend, A.el("div", { class: "draw" }, svg));
 };
 
-// Names at the ends of lines, pushed apart.
+// Names moved down until each is at least `gap` below the one above it.
+A.apart = (names, gap) => {
+  const sorted = names.toSorted((a, b) => b.y - a.y);
+  sorted.forEach((name, i) => { if (i > 0) name.y = Math.min(name.y, sorted[i - 1].y - gap); });
+  return sorted;
+};
+
+// Names at the ends of lines.
 A.ends = (series, points) => {
   const ys = points.map((p) => p.y);
-  const gap = 0.045 * ((d3.max(ys) - d3.min(ys)) || 1);
   const ends = series.filter((s) => s.points.length > 0)
-    .map((s) => ({ name: s.name, colour: s.colour, x: s.points.at(-1).x, y: s.points.at(-1).y }))
-    .sort((a, b) => b.y - a.y);
-  ends.forEach((e, i) => { if (i > 0) e.y = Math.min(e.y, ends[i - 1].y - gap); });
-  return ends.map((e) => Plot.text([e], { x: "x", y: "y", text: (d) => A.short(d.name, 12), dx: 8, textAnchor: "start", fill: e.colour }));
+    .map((s) => ({ name: s.name, colour: s.colour, x: s.points.at(-1).x, y: s.points.at(-1).y }));
+  return A.apart(ends, 0.045 * ((d3.max(ys) - d3.min(ys)) || 1)).map((e) => Plot.text([e], { x: "x", y: "y", text: (d) => A.short(d.name, 12), dx: 8, textAnchor: "start", fill: e.colour }));
 };
 
 A.bars = (figure, title) => {
   const bars = figure.bars.map((b, i) => ({ ...b, i, half: 1.96 * (b.std_err || 0) }));
   const longest = d3.max(bars, (b) => Math.min(34, b.name.length)) || 4;
   const svg = Plot.plot({
-    width: 860, height: 60 + 22 * bars.length, marginLeft: 20 + 7 * longest, marginRight: 70, marginBottom: 40, marginTop: 10,
-    x: { label: figure.value_label, labelArrow: "none", labelAnchor: "center", nice: true },
+    width: 860, height: 66 + 22 * bars.length, marginLeft: 20 + 7 * longest, marginRight: 70, marginBottom: 46, marginTop: 10,
+    x: { label: figure.value_label, labelArrow: "none", labelAnchor: "center", labelOffset: 36, nice: true },
     y: { type: "band", domain: d3.range(bars.length), tickFormat: (i) => A.short(bars[i].name, 34), label: null, tickSize: 0, padding: 0.25 },
     marks: [
       Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }),

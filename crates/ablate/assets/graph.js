@@ -5,7 +5,9 @@ A.graph = (graph, title) => {
   const { svg, place, width, height } = A.layered(graph);
   const root = d3.select(svg);
   const inner = root.select("g.all");
-  const zoom = d3.zoom().scaleExtent([0.2, 8]).on("zoom", (event) => inner.attr("transform", event.transform));
+  const zoom = d3.zoom().scaleExtent([0.2, 8])
+    // the wheel alone scrolls the page
+    .filter((event) => !event.button && (event.type !== "wheel" || event.ctrlKey || event.metaKey)).on("zoom", (event) => inner.attr("transform", event.transform));
   root.call(zoom).on("dblclick.zoom", null);
   svg.setAttribute("aria-label", `${title}. ${graph.nodes.length} nodes, ${graph.edges.length} edges. Tab goes from node to node, Enter chooses.`);
   const split = A.el("div", { class: "split" }, svg, panel);
@@ -50,22 +52,32 @@ A.graphLegend = (graph) => {
   return legend;
 };
 
-// Places nodes level by level, only levels that have any, the input at the bottom.
+// Rows from the input at the bottom to the logits at the top, only rows that have nodes; a column for each head where there are few
+// enough of them.
 A.layered = (graph) => {
-  const levels = d3.sort(new Set(graph.nodes.map((n) => n.level)));
-  const rows = levels.map((level) => graph.nodes.map((n, i) => ({ ...n, i })).filter((n) => n.level === level));
-  const width = Math.max(640, 74 * d3.max(rows, (r) => r.length)), height = Math.max(300, 64 * rows.length + 20);
+  const STEP = 58, COLUMNS = 14;
+  const rows = d3.groups(graph.nodes.map((n, i) => ({ ...n, i })), (n) => n.row).sort((a, b) => a[0] - b[0]).map((r) => r[1]);
+  const inColumns = graph.heads <= COLUMNS;
+  const width = Math.max(640, 74 * (inColumns ? graph.heads + 1 : d3.max(rows, (r) => r.length) + 1)), height = Math.max(220, STEP * rows.length + 20);
   const place = [];
   rows.forEach((row, r) => row.forEach((n, j) => {
-    place[n.i] = { x: (width * (j + 1)) / (row.length + 1), y: height - 40 - 64 * r };
+    const share = inColumns ? (n.column + 0.5) / (graph.heads + 1) : (j + 1) / (row.length + 1);
+    place[n.i] = { x: 10 + share * (width - 20), y: height - 36 - STEP * r };
   }));
-  const root = d3.create("svg").attr("class", "graph").attr("viewBox", [0, 0, width, height]).attr("role", "group").attr("preserveAspectRatio", "xMidYMid meet");
+  const root = d3.create("svg").attr("class", "graph").attr("viewBox", [0, 0, width, height]).attr("role", "group").attr("preserveAspectRatio", "xMidYMid meet")
+    .style("height", `${height}px`);
   const inner = root.append("g").attr("class", "all");
   const mostEdge = A.most(graph.edges.map((e) => e.score || 0)), mostNode = A.most(graph.nodes.map((n) => n.score || 0));
   const share = (e) => (e.score === undefined || mostEdge === 0 ? 0.4 : Math.abs(e.score) / mostEdge);
   const path = (e) => {
-    const a = place[e.from], b = place[e.to], bend = (a.y - b.y) * 0.35;
-    return `M${a.x},${a.y - 11}C${a.x},${a.y - 11 - bend} ${b.x},${b.y + 11 + bend} ${b.x},${b.y + 11}`;
+    const a = place[e.from], b = place[e.to];
+    // a head and the MLP of its own layer stand side by side
+    if (a.y === b.y) return `M${a.x + 31},${a.y}C${a.x + 50},${a.y - 18} ${b.x - 50},${b.y - 18} ${b.x - 31},${b.y}`;
+    // queries, keys and values of a head are read side by side
+    const x = b.x + ({ q: -14, k: 0, v: 14 }[e.slot] || 0), bend = (a.y - b.y) * 0.35;
+    // an edge that passes over rows goes around what lies between
+    const round = a.y - b.y > STEP && Math.abs(a.x - b.x) < 8 ? 44 : 0;
+    return `M${a.x},${a.y - 11}C${a.x + round},${a.y - 11 - bend} ${x + round},${b.y + 11 + bend} ${x},${b.y + 11}`;
   };
   inner.append("g").selectAll("path").data(graph.edges).join("path").attr("class", "edge").attr("d", path)
     .style("stroke", (e) => (e.score === undefined ? "var(--soft)" : e.score < 0 ? "var(--neg)" : "var(--pos)"))
@@ -129,16 +141,19 @@ A.looks = (panel, name) => {
     const likely = { columns: ["token", "logit", "probability"], rows: prompt.top.map((t) => [A.token(t.token), t.logit, t.probability]), left_out: 0 };
     holder.append(A.el("h4", null, "The model's likely next tokens"), A.rows(likely));
   };
-  const option = (prompt, p) => A.el("option", { value: p }, `${p + 1}. ${A.short(prompt.tokens.join(""), 48)}`);
+  const option = (prompt, p) => A.el("option", { value: p }, `${p + 1}. ${A.short(A.prompt(prompt.tokens), 40)}`);
   const select = A.el("select", { "aria-label": "Prompt", change: () => show(Number(select.value)) }, ...live.prompts.map(option));
   panel.append(A.el("h4", null, "On the prompt"), select, holder);
   show(0);
 };
+
+// Tokens as one text, apart where none of them holds a space.
+A.prompt = (tokens) => tokens.join(tokens.some((t) => /\s/.test(t)) ? "" : " ");
 
 // A pattern as a grid.
 A.pattern = (prompt, pattern, name) => {
   const n = prompt.tokens.length;
   const names = prompt.tokens.map((t, i) => `${i} ${t}`);
   const cells = Array.from(pattern, (value, i) => ({ x: i % n, y: Math.floor(i / n), value })).filter((c) => c.value !== 0 || c.x <= c.y);
-  return A.heat({ x_label: "looks at", y_label: "token", value_label: "attention", x: names, y: names, cells }, `Attention of ${name}`);
+  return A.heat({ x_label: "looks at", y_label: "token", value_label: "attention", x: names, y: names, cells }, `Attention of ${name}`, 300);
 };

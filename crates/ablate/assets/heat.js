@@ -1,9 +1,12 @@
 // Grids of coloured cells.
 
-A.heat = (heat, title) => {
+// `room` is the width that the cells may take together.
+A.heat = (heat, title, room = 760) => {
   const columns = Math.max(1, heat.x.length), rows = Math.max(1, heat.y.length);
   const longestX = d3.max(heat.x, (n) => Math.min(18, n.length)) || 1, longestY = d3.max(heat.y, (n) => Math.min(18, n.length)) || 1;
-  const width = Math.max(14, Math.min(64, 760 / columns)), height = Math.max(14, Math.min(34, 640 / rows));
+  const least = room < 500 ? 8 : 14;
+  const width = Math.max(least, Math.min(64, room / columns)), height = Math.max(least, Math.min(34, (room * 0.85) / rows));
+  const fits = (i, size) => i % Math.ceil(12 / size) === 0;
   const upright = longestX * 7 > width;
   const most = A.most(heat.cells.map((c) => c.value));
   const svg = Plot.plot({
@@ -11,8 +14,8 @@ A.heat = (heat, title) => {
     height: height * rows + 40 + (upright ? 7 * longestX + 16 : 26),
     marginLeft: 34 + 7.5 * longestY, marginTop: 24, marginRight: 20, marginBottom: upright ? 7 * longestX + 32 : 42,
     padding: 0,
-    x: { type: "band", domain: d3.range(columns), tickFormat: (i) => A.short(A.visible(heat.x[i]), 18), label: heat.x_label, labelArrow: "none", labelAnchor: "right", tickRotate: upright ? -90 : 0, tickSize: 0 },
-    y: { type: "band", domain: d3.range(rows), tickFormat: (i) => (height * 1 < 12 && i % 2 ? "" : A.short(A.visible(heat.y[i]), 18)), label: heat.y_label, labelArrow: "none", tickSize: 0 },
+    x: { type: "band", domain: d3.range(columns), tickFormat: (i) => (fits(i, width) ? A.short(A.visible(heat.x[i]), 18) : ""), label: heat.x_label, labelArrow: "none", labelAnchor: "center", labelOffset: upright ? 7 * longestX + 28 : 38, tickRotate: upright ? -90 : 0, tickSize: 0 },
+    y: { type: "band", domain: d3.range(rows), tickFormat: (i) => (fits(i, height) ? A.short(A.visible(heat.y[i]), 18) : ""), label: heat.y_label, labelArrow: "none", labelAnchor: "top", tickSize: 0 },
     marks: [
       Plot.cell(heat.cells, { x: "x", y: "y", inset: 0.5, fill: () => 1 }),
     ],
@@ -26,8 +29,10 @@ A.heat = (heat, title) => {
     const place = cell.name || `${heat.y_label} ${A.visible(heat.y[cell.y])}, ${heat.x_label} ${A.visible(heat.x[cell.x])}`;
     const error = cell.std_err === undefined ? "" : ` ± ${A.number(cell.std_err)}`;
     const lines = [place, `${heat.value_label}: ${A.number(cell.value)}${error}`, cell.marked ? "in the circuit" : ""];
-    return { element, lines, x: cell.x, y: cell.y };
+    return { element, lines, x: cell.x, y: cell.y, marked: cell.marked };
   });
+  // frames lie above the cells beside them
+  for (const item of items) if (item.marked) item.element.parentNode.append(item.element);
   A.speak(svg, items, title);
   return A.el("div", null, A.scale(heat, most), A.el("div", { class: "draw" }, svg));
 };

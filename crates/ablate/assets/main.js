@@ -20,7 +20,9 @@
   main.append(A.el("section", { class: `verdict ${page.headline.tone}`, id: "verdict", "aria-label": "Verdict" },
     A.el("p", { class: "first" }, A.el("strong", null, `${A.tones[page.headline.tone]}: `), A.code(page.headline.text)),
     page.headline.source ? A.el("p", { class: "soft" }, `From ${page.headline.source}.`) : null,
-    A.el("ul", { class: "said" }, ...page.statements.map(sentence))));
+    A.el("ul", { class: "said" }, ...page.statements.map(sentence)),
+    page.doubts.length > 0 ? A.el("h2", { class: "care" }, "To be taken with care") : null,
+    A.el("ul", { class: "said" }, ...page.doubts.map(sentence))));
 
   const shown = page.sections.filter((s) => s.figures.length > 0);
   const link = (id, text) => A.el("li", null, A.el("a", { href: `#${id}` }, text));

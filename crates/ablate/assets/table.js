@@ -19,8 +19,8 @@ A.download = (name, text) => {
 };
 
 A.rows = (table) => {
-  const isNumber = table.columns.map((_, i) => table.rows.some((r) => typeof r[i] === "number"));
-  const cell = (tag) => (value, i) => A.el(tag, { class: isNumber[i] ? "num" : "" , scope: tag === "th" ? "col" : null }, A.number(value));
+  const numbers = table.columns.map((_, i) => table.rows.every((r) => typeof r[i] !== "string") && table.rows.some((r) => typeof r[i] === "number"));
+  const cell = (tag) => (value, i) => A.el(tag, { class: numbers[i] ? "num" : "", scope: tag === "th" ? "col" : null }, A.number(value));
   return A.el(
     "table", null,
     A.el("thead", null, A.el("tr", null, ...table.columns.map(cell("th")))),

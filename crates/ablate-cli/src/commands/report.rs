@@ -107,7 +107,7 @@ pub(crate) fn run(app: &App<'_>, args: &ReportArgs) -> Result<Outcome> {
         page.figures().map(|f| json!({"id": f.id, "kind": f.body.kind(), "title": f.title})).collect();
     let body = json!({
         "written": written.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-        "headline": page.headline, "statements": page.statements, "missing": page.missing, "figures": figures,
+        "headline": page.headline, "statements": page.statements, "doubts": page.doubts, "missing": page.missing, "figures": figures,
     });
     run.finish("report", &body, None)?;
     print(app, &page, &written)?;
@@ -205,7 +205,7 @@ fn plain(text: &str) -> String {
 fn print(app: &App<'_>, page: &Page, written: &[(String, usize)]) -> Result<()> {
     let out = &app.printer;
     out.line(&format!("{}: {}", page.headline.tone.word(), plain(&page.headline.text)))?;
-    for statement in &page.statements {
+    for statement in page.statements.iter().chain(&page.doubts) {
         out.line(
             &format!(
                 "- {}: {} ({})",

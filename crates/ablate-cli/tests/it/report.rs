@@ -18,11 +18,12 @@ fn pages_are_made_and_repeat_byte_for_byte() {
     let folder = folder();
     results(folder.path());
     let make = |name: &str| {
-        let words = "report heads.json circuit.json --model builtin:induction --data induction.jsonl --prompts 2 -o";
+        let words =
+            "report heads.json circuit.json --model builtin:induction --data induction.jsonl --prompts 2 -o";
         let out = ablate(folder.path()).args(words.split(' ')).arg(name).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let said = String::from_utf8(out.stdout).unwrap();
-        assert!(said.starts_with("Good: 2 of 12 nodes keep "), "{said}");
+        assert!(said.starts_with("Good: 2 of 12 heads keep "), "{said}");
         std::fs::read(folder.path().join(name)).unwrap()
     };
     let (one, two) = (make("one.html"), make("two.html"));
@@ -70,7 +71,10 @@ fn it_is_used_wrongly() {
     assert!(fails(at, &["report", "heads.json", "-o", "no/such/folder/x.html"]).contains("cannot write"));
     std::fs::write(at.join("cut.json"), "{\"format\": \"abl").unwrap();
     let said = fails(at, &["report", "cut.json", "-o", "x.html"]);
-    assert!(said.contains("nothing to show") && said.contains("cut short") && said.contains("hint:"), "{said}");
+    assert!(
+        said.contains("nothing to show") && said.contains("cut short") && said.contains("hint:"),
+        "{said}"
+    );
     let other = ["--model", "builtin:induction-backup", "--data", "induction.jsonl", "-o", "x.html"];
     let said = fails(at, &[&["report", "heads.json"][..], &other[..]].concat());
     assert!(said.contains("none of the files is of the model"), "{said}");

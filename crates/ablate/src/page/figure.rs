@@ -171,6 +171,8 @@ pub struct Bar {
 pub struct GraphFigure {
     /// Number of layers of the model.
     pub layers: usize,
+    /// Heads of a layer.
+    pub heads: usize,
     /// The nodes, in canonical order.
     pub nodes: Vec<GraphNode>,
     /// The edges drawn, in canonical order.
@@ -186,8 +188,10 @@ pub struct GraphFigure {
 pub struct GraphNode {
     /// Its name.
     pub name: String,
-    /// Its level in the drawing: 0 = `input`, then heads and MLP of each layer, last `logits`.
-    pub level: usize,
+    /// Its row in the drawing, from the bottom: 0 = `input`, then the layers, last `logits`.
+    pub row: usize,
+    /// Its column: a head's number; MLPs stand to the right of the heads, `input` and `logits` in the middle.
+    pub column: f64,
     /// Its score, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,

@@ -40,33 +40,35 @@ impl Page {
     pub fn html(&self) -> Result<String> {
         let data = serde_json::to_string(self)
             .map_err(|e| Error::argument(format!("internal: {e}"), "report this"))?;
-        let hashes: Vec<String> =
+        let policy: Vec<String> =
             SCRIPTS.iter().map(|s| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(s)))).collect();
-        let mut out = String::with_capacity(data.len() + 700_000);
-        out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-        out.push_str(&format!(
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src {}; style-src \
-             'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\n",
-            hashes.join(" ")
-        ));
-        out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-        out.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"ablate\">\n");
-        out.push_str(&format!(
-            "<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-            text(&self.title)
-        ));
-        for (name, licence) in LICENCES {
-            out.push_str(&format!("<!-- {name}:\n{licence}-->\n"));
-        }
-        out.push_str(&format!(
-            "<noscript><p>{}</p><p>This page needs JavaScript, all of which is inside it, to draw its figures.</p></noscript>\n",
-            text(&self.headline.text)
-        ));
-        out.push_str(&format!("<script type=\"application/json\" id=\"data\">{}</script>\n", inert(&data)));
-        for script in SCRIPTS {
-            out.push_str(&format!("<script>{script}</script>\n"));
-        }
-        out.push_str("</body>\n</html>\n");
+        let policy = policy.join(" ");
+        let title = text(&self.title);
+        let headline = text(&self.headline.text);
+        let licences: Vec<String> =
+            LICENCES.iter().map(|(name, licence)| format!("<!-- {name}:\n{licence}-->\n")).collect();
+        let scripts: Vec<String> = SCRIPTS.iter().map(|s| format!("<script>{s}</script>\n")).collect();
+        let (licences, scripts, data) = (licences.concat(), scripts.concat(), inert(&data));
+        let out = format!(
+            r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {policy}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="ablate">
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+{licences}<noscript><p>{headline}</p><p>This page needs JavaScript, all of which is inside it, to draw its figures.</p></noscript>
+<script type="application/json" id="data">{data}</script>
+{scripts}</body>
+</html>
+"#
+        );
         if out.len() > LARGEST {
             return Err(Error::argument(
                 format!("the page would have {} bytes, more than {LARGEST}", out.len()),
@@ -99,6 +101,7 @@ fn inert(json: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a failed test may panic
 mod tests {
     use super::inert;
 

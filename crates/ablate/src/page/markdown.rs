@@ -17,6 +17,12 @@ impl Page {
         for statement in &self.statements {
             let _ = writeln!(out, "- {}", sentence(statement));
         }
+        if !self.doubts.is_empty() {
+            out.push_str("\n## To be taken with care\n\n");
+        }
+        for doubt in &self.doubts {
+            let _ = writeln!(out, "- {}", sentence(doubt));
+        }
         for section in self.sections.iter().filter(|s| !s.figures.is_empty()) {
             let _ = writeln!(out, "\n## {}\n\n{}", section.title, section.about);
             for figure in &section.figures {

@@ -97,8 +97,10 @@ pub struct Page {
     pub title: String,
     /// The first sentence.
     pub headline: Statement,
-    /// The sentences after it: what was found, then what is doubtful.
+    /// The sentences after it: what was found.
     pub statements: Vec<Statement>,
+    /// What is doubtful about it.
+    pub doubts: Vec<Statement>,
     /// What is asked for, absent or not shown.
     pub missing: Vec<Missing>,
     /// The parts, also those without a figure.
@@ -120,9 +122,9 @@ impl Page {
                 why: format!("no file has it; make one with {}", empty.make),
             });
         }
-        let (headline, statements) = verdict::of(inputs);
+        let (headline, statements, doubts) = verdict::of(inputs);
         let sources: Vec<Source> = inputs.files.iter().map(source).collect();
-        Self { title: title(inputs), headline, statements, missing, sections, sources, live }
+        Self { title: title(inputs), headline, statements, doubts, missing, sections, sources, live }
     }
 
     /// All figures.

@@ -181,7 +181,7 @@ fn understand(name: String, value: Value) -> std::result::Result<Input, String> 
             input.scores = Some(scores);
         }
         "circuit" => {
-            input.circuit = Some(CircuitFile::from_value(&input.value, None).map_err(wrong)?.circuit)
+            input.circuit = Some(CircuitFile::from_value(&input.value, None).map_err(wrong)?.circuit);
         }
         "trace" => input.circuit = part(input.value.get("circuit")),
         "demo" => input.circuit = part(input.value.pointer("/prune/circuit")),

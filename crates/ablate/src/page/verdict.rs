@@ -11,18 +11,19 @@ use super::{Statement, Tone};
 
 /// Fewer rows than this are pointed out.
 const FEW_ROWS: f64 = 20.0;
+/// Certificates with a lower rank correlation are not to be trusted.
+const WEAK: f64 = 0.6;
 /// Less than this share of the behaviour is no good circuit.
 const GOOD: f64 = 0.8;
 
-/// The first sentence, and the others: what was found, then what is doubtful.
-pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>) {
-    let mut found = Vec::new();
-    let mut doubts = Vec::new();
-    for (rank, kind) in
-        ["evaluation", "trace", "demo", "scores", "scrub", "case", "comparison", "interactions"]
-            .into_iter()
-            .enumerate()
-    {
+/// Kinds of files, those whose results weigh most first.
+const WEIGHTS: [&str; 8] =
+    ["evaluation", "trace", "demo", "scores", "scrub", "case", "comparison", "interactions"];
+
+/// The first sentence, the others, and what is doubtful.
+pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>, Vec<Statement>) {
+    let (mut found, mut doubts) = (Vec::new(), Vec::new());
+    for kind in WEIGHTS {
         for input in inputs.files.iter().filter(|f| f.kind == kind) {
             let mut said = Said { input, found: Vec::new(), doubts: Vec::new() };
             match kind {
@@ -35,7 +36,7 @@ pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>) {
                 "comparison" => said.comparison(),
                 _ => said.interactions(),
             }
-            found.extend(said.found.into_iter().map(|s| (rank, s)));
+            found.extend(said.found);
             doubts.extend(said.doubts);
         }
     }
@@ -45,24 +46,68 @@ pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>) {
         doubts.extend(said.doubts);
     }
     doubts.extend(mixed(inputs));
-    let mut seen = Vec::new();
-    doubts.retain(|d| {
-        let new = !seen.contains(&(d.text.clone(), d.source.clone()));
-        seen.push((d.text.clone(), d.source.clone()));
-        new
-    });
-    let mut sentences: Vec<Statement> = found.into_iter().map(|(_, s)| s).collect();
-    let headline = if sentences.is_empty() {
-        Statement {
-            tone: Tone::Plain,
-            text: "The files hold no result that can be summed up in a sentence.".into(),
-            source: String::new(),
+    let doubts = once(doubts);
+    if found.is_empty() {
+        let text = "The files hold no result that can be summed up in a sentence.".into();
+        return (Statement { tone: Tone::Plain, text, source: String::new() }, found, doubts);
+    }
+    let first = found.remove(0);
+    (headline(first, inputs), found, doubts)
+}
+
+/// Each sentence once, with all the files that say it; the doubtful ones first.
+fn once(all: Vec<Statement>) -> Vec<Statement> {
+    let mut out: Vec<Statement> = Vec::new();
+    for statement in all {
+        match out.iter_mut().find(|s| s.text == statement.text) {
+            Some(same) if same.source.split(", ").any(|s| s == statement.source) => {}
+            Some(same) => same.source = format!("{}, {}", same.source, statement.source),
+            None => out.push(statement),
         }
-    } else {
-        sentences.remove(0)
+    }
+    out.sort_by_key(|s| s.tone == Tone::Plain);
+    out
+}
+
+/// Of an evaluation, what its tests and the certificate of the scores say belongs into the first sentence.
+fn headline(mut first: Statement, inputs: &Inputs) -> Statement {
+    let Some(input) = inputs.files.iter().find(|f| f.kind == "evaluation" && f.name == first.source) else {
+        return first;
     };
-    sentences.extend(doubts);
-    (headline, sentences)
+    let mut parts = vec![first.text.trim_end_matches('.').to_owned()];
+    let tests = list(&input.value, "tests");
+    let passed = tests.iter().filter(|t| t.get("passed") == Some(&Value::Bool(true))).count();
+    let mut doubtful = passed < tests.len();
+    match (tests.len(), passed) {
+        (0, _) => parts.push("not tested against random circuits".into()),
+        (all, passed) if all == passed => parts.push(format!("all {all} tests pass")),
+        (all, passed) => parts.push(format!("{passed} of {all} tests pass")),
+    }
+    let scores = inputs.files.iter().filter(|f| f.kind == "scores" && super::sections::same_model(f, input));
+    let approximate: Vec<&Input> = scores.filter(|f| !is_exact(method(f))).collect();
+    let ranks = approximate.iter().filter_map(|f| f.value.pointer("/certificate/spearman")?.as_f64());
+    if let Some(rank) = ranks.reduce(f64::min) {
+        doubtful |= rank < WEAK;
+        let word = if rank < WEAK { "but hardly agree with exact effects" } else { "against exact effects" };
+        parts.push(format!("scores certified {word} (rank correlation {})", number(rank)));
+    } else if !approximate.is_empty() {
+        parts.push("scores uncertified".into());
+    }
+    if doubtful && first.tone == Tone::Good {
+        first.tone = Tone::Doubt;
+    }
+    first.text = format!("{}.", parts.join("; "));
+    first
+}
+
+/// Name of the method of a file of scores.
+fn method(input: &Input) -> &str {
+    input.value.pointer("/method/name").and_then(Value::as_str).unwrap_or("unknown")
+}
+
+/// Whether the scores of a method are the effects themselves, or are not meant to be.
+fn is_exact(method: &str) -> bool {
+    ["sweep", "path", "exact", "acdc", "random", "unknown"].contains(&method)
 }
 
 /// What one file says.
@@ -93,9 +138,9 @@ impl Said<'_> {
                     [low, high] => format!(" (95 % interval {} to {})", percent(100.0 * low), percent(100.0 * high)),
                     _ => String::new(),
                 };
-                let tone = if share >= GOOD { Tone::Good } else { Tone::Bad };
                 let verb = if num(v, "size") == Some(1.0) { "keeps" } else { "keep" };
-                self.say(tone, format!("{members} {verb} {} of the behaviour{interval}{n}.", percent(100.0 * share)));
+                let text = format!("{members} {verb} {} of the behaviour{interval}{n}.", percent(100.0 * share));
+                self.say(tone(share), text);
                 if matches!(ends[..], [low, high] if high - low > 0.5) {
                     self.doubt(Tone::Doubt, "The interval of the faithfulness is wide: take more rows.".into());
                 }
@@ -162,49 +207,45 @@ impl Said<'_> {
         };
         let circuit = value.get("circuit").unwrap_or(&Value::Null);
         let size = num(circuit, "size");
-        let members = members(size, num(circuit, "of"), text(circuit, "level"));
+        let all = super::read::strings(circuit, "members");
+        let heads = !all.is_empty() && all.iter().all(|m| m.starts_with('a') && !m.contains("->"));
+        let level = if heads { "head" } else { text(circuit, "level") };
+        let members = members(size, num(circuit, "of"), level);
         let verb = if size == Some(1.0) { "keeps" } else { "keep" };
-        let full = num(value, "full").filter(|f| *f > 0.0);
-        let within = |std_err: Option<f64>, full: Option<f64>, score: f64| {
-            std_err.zip(full).map_or(String::new(), |(e, f)| {
-                let half = 1.96 * 100.0 * e / f;
-                format!(" ({} to {})", percent(score - half), percent(score + half))
-            })
-        };
-        let tone = if score / 100.0 >= GOOD { Tone::Good } else { Tone::Bad };
-        match value.get("test").filter(|t| !t.is_null()) {
-            Some(test) => {
-                let held = num(test, "score_percent").unwrap_or_default();
-                let n = num(test, "n").unwrap_or_default();
-                let tone = if held / 100.0 >= GOOD { Tone::Good } else { Tone::Bad };
-                self.say(tone, format!(
-                    "{members} {verb} {} of the behaviour{} on {n} held-out rows; {} on the rows that they were chosen on.",
-                    percent(held), within(num(test, "std_err"), num(test, "full"), held), percent(score)
-                ));
-                if n < FEW_ROWS {
-                    self.doubt(Tone::Doubt, format!("Only {n} rows were held out: the interval is rough."));
-                }
-                if score - held > 15.0 {
-                    self.doubt(
-                        Tone::Doubt,
-                        "The circuit does worse on held-out rows: it fits the rows that it was chosen on."
-                            .into(),
-                    );
-                }
-            }
-            None => {
-                self.say(
-                    tone,
-                    format!(
-                        "{members} {verb} {} of the behaviour{}.",
-                        percent(score),
-                        within(num(value, "std_err"), full, score)
-                    ),
-                );
-                self.doubt(Tone::Doubt, "The circuit was measured only on the rows that it was chosen on (`--test-fraction` holds some back).".into());
-            }
+        if let Some(test) = value.get("test").filter(|t| !t.is_null()) {
+            self.held_out(&format!("{members} {verb}"), score, test);
+        } else {
+            let range = within(num(value, "std_err"), num(value, "full"), score);
+            let text = format!("{members} {verb} {} of the behaviour{range}.", percent(score));
+            self.say(tone(score / 100.0), text);
+            let text = "The circuit was measured only on the rows that it was chosen on (`--test-fraction` holds some back).";
+            self.doubt(Tone::Doubt, text.into());
         }
         self.orders(value);
+    }
+
+    /// The score on held-out rows, beside `score` on the others; `who` keeps it.
+    fn held_out(&mut self, who: &str, score: f64, test: &Value) {
+        let (Some(held), Some(n)) = (num(test, "score_percent"), num(test, "n")) else {
+            let text =
+                format!("{who} {} of the behaviour on the rows that they were chosen on.", percent(score));
+            self.say(tone(score / 100.0), text);
+            return self.doubt(Tone::Doubt, "The file lacks the score on held-out rows.".into());
+        };
+        let range = within(num(test, "std_err"), num(test, "full"), held);
+        let text = format!(
+            "{who} {} of the behaviour{range} on {n} held-out rows; {} on the rows that they were chosen on.",
+            percent(held),
+            percent(score)
+        );
+        self.say(tone(held / 100.0), text);
+        if n < FEW_ROWS {
+            self.doubt(Tone::Doubt, format!("Only {n} rows were held out: the interval is rough."));
+        }
+        if score - held > 15.0 {
+            let text = "The circuit does worse on held-out rows: it fits the rows that it was chosen on.";
+            self.doubt(Tone::Doubt, text.into());
+        }
     }
 
     fn orders(&mut self, value: &Value) {
@@ -254,11 +295,13 @@ impl Said<'_> {
 
     fn scores(&mut self) {
         let Some(scores) = self.input.scores.as_ref() else { return };
-        let method = self.input.value.pointer("/method/name").and_then(Value::as_str).unwrap_or("unknown");
+        let method = method(self.input);
         let kind = if scores.level() == Level::Edge { "edge" } else { "node" };
         let exact = ["sweep", "path", "exact"].contains(&method);
         let base = self.input.value.pointer("/base/clean").and_then(Value::as_f64);
-        if let Some(top) = scores.ranked(true).first() {
+        // that everything comes from the input says nothing
+        let input = |r: &&ablate_graph::ScoreRow| scores.name(r) == "input";
+        if let Some(top) = scores.ranked(true).into_iter().find(|r| !input(r)) {
             let name = scores.name(top);
             let metric = text(&self.input.value, "metric").to_owned();
             let of = base.map_or(String::new(), |b| format!(" of {}", number(b)));
@@ -283,7 +326,7 @@ impl Said<'_> {
                 let r = num(c, "spearman");
                 let tone = match r {
                     Some(r) if r >= 0.9 => Tone::Good,
-                    Some(r) if r >= 0.6 => Tone::Plain,
+                    Some(r) if r >= WEAK => Tone::Plain,
                     _ => Tone::Doubt,
                 };
                 let r = r.map_or("undefined".to_owned(), number);
@@ -294,7 +337,7 @@ impl Said<'_> {
                 );
                 if tone == Tone::Doubt { self.doubt(tone, sentence) } else { self.say(tone, sentence) }
             }
-            None if !exact && !["acdc", "random", "unknown"].contains(&method) => {
+            None if !is_exact(method) => {
                 self.doubt(Tone::Doubt, format!("The scores of {method} are uncertified: `--certify 60` compares them with exact effects."));
             }
             None => {}
@@ -413,10 +456,22 @@ impl Said<'_> {
     }
 }
 
+/// How good a circuit is that keeps this share of the behaviour.
+fn tone(share: f64) -> Tone {
+    if share >= GOOD { Tone::Good } else { Tone::Bad }
+}
+
+/// Where a score in percent lies with 95 %, from the standard error of the metric and the full model's metric.
+fn within(std_err: Option<f64>, full: Option<f64>, score: f64) -> String {
+    let half = std_err.zip(full.filter(|f| *f > 0.0)).map(|(e, f)| 1.96 * 100.0 * e / f);
+    half.map_or(String::new(), |half| format!(" ({} to {})", percent(score - half), percent(score + half)))
+}
+
 /// `2 of 12 nodes`.
 fn members(size: Option<f64>, of: Option<f64>, level: &str) -> String {
     let kind = match level {
         "edge" => "edges",
+        "head" => "heads",
         "node" => "nodes",
         _ => "members",
     };
@@ -440,7 +495,7 @@ fn mixed(inputs: &Inputs) -> Vec<Statement> {
     ] {
         let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for file in &inputs.files {
-            if let Some(value) = file.value.pointer(at).and_then(Value::as_str) {
+            if let Some(value) = file.value.pointer(at).and_then(Value::as_str).filter(|v| !v.is_empty()) {
                 groups.entry(value).or_default().push(&file.name);
             }
         }

@@ -1,13 +1,16 @@
 //! Reports: what is said, what is missing, that nothing in the data is markup, and that figures hold the data.
 
-use ablate::graph::{Graph, GraphShape, Kv, Level, Node, Plan, Positions, ScoreRow, Scores, Side, format::ScoresFile};
+use ablate::graph::{
+    Graph, GraphShape, Kv, Level, Node, Plan, Positions, ScoreRow, Scores, Side, format::ScoresFile,
+};
 use ablate::model::{LoadOptions, Model};
 use ablate::page::{Body, Inputs, LARGEST, Page, Tone, draw, live};
 use ablate::task::{self, TaskRequest};
 use ablate::{Ablation, Metric, Setup, Study, effects::ablate_nodes};
 use serde_json::{Value, json};
 
-const HOSTILE: &str = "</script><!--<script>hacked=1</script>&amp;\u{2028}\"'`<img src=x onerror=hacked=1>`|\n# x";
+const HOSTILE: &str =
+    "</script><!--<script>hacked=1</script>&amp;\u{2028}\"'`<img src=x onerror=hacked=1>`|\n# x";
 
 fn manifest(program: &str) -> Value {
     json!({
@@ -58,37 +61,64 @@ fn small() -> GraphShape {
 /// One file of each kind.
 fn every_kind() -> Vec<(&'static str, Value)> {
     let shape = small();
-    let point = |share: f64| json!({"share": share, "size": 3, "metric": 4.0, "std_err": 0.1, "faithfulness": share});
+    let point =
+        |share: f64| json!({"share": share, "size": 3, "metric": 4.0, "std_err": 0.1, "faithfulness": share});
     let points = [point(0.01), point(0.1), point(1.0)];
-    let grid = [json!({"layer": 0, "position": "A1", "metric": 1.0, "score": 0.5, "std_err": 0.1, "n": 9}),
-        json!({"layer": 1, "position": 3, "metric": 1.0, "score": -0.5, "std_err": 0.1, "n": 9})];
+    let grid = [
+        json!({"layer": 0, "position": "A1", "metric": 1.0, "score": 0.5, "std_err": 0.1, "n": 9}),
+        json!({"layer": 1, "position": 3, "metric": 1.0, "score": -0.5, "std_err": 0.1, "n": 9}),
+    ];
     let test = json!({"name": "equivalence", "null": "equal", "statistic": 0.5, "p_value": 0.4, "passed": true, "detail": "5 of 10"});
     vec![
         ("heads", scores(shape, Level::Node)),
         ("edges", scores(shape, Level::Edge)),
         ("circuit", trace("a1.h0")),
-        ("curve", json!({"format": "ablate/trace", "version": 1, "ranking": "once", "metric_name": "logit-diff",
+        (
+            "curve",
+            json!({"format": "ablate/trace", "version": 1, "ranking": "once", "metric_name": "logit-diff",
             "base": {"clean": 8.0, "corrupt": -1.0, "std_err": 0.1, "n": 40},
-            "steps": [{"removed": "a1.h0", "metric": 7.9, "std_err": 0.1, "n": 40}, {"removed": "a2.h1", "metric": 0.1, "std_err": 0.1, "n": 40}]})),
-        ("grid", json!({"format": "ablate/grid", "version": 1, "site": "resid-pre", "direction": "denoise", "by": ["layer", "position"],
-            "metric": "logit-diff", "rows": grid})),
-        ("evaluation", json!({"format": "ablate/evaluation", "version": 1, "size": 2, "of": 12, "level": "node", "metric": 8.0, "std_err": 0.1,
+            "steps": [{"removed": "a1.h0", "metric": 7.9, "std_err": 0.1, "n": 40}, {"removed": "a2.h1", "metric": 0.1, "std_err": 0.1, "n": 40}]}),
+        ),
+        (
+            "grid",
+            json!({"format": "ablate/grid", "version": 1, "site": "resid-pre", "direction": "denoise", "by": ["layer", "position"],
+            "metric": "logit-diff", "rows": grid}),
+        ),
+        (
+            "evaluation",
+            json!({"format": "ablate/evaluation", "version": 1, "size": 2, "of": 12, "level": "node", "metric": 8.0, "std_err": 0.1,
             "clean": 8.9, "ablated": -1.0, "faithfulness": 0.91, "interval": [0.87, 0.96], "metric_name": "logit-diff", "tests": [test],
             "curve": {"points": points, "absolute": points}, "random": [0.1, 0.4, -0.2], "base": {"n": 40},
             "completeness": [{"kind": "random", "removed": ["a0.h2"], "circuit": 1.0, "model": 1.5, "gap": 0.5}],
-            "minimality": [{"name": "a2.h1", "metric": 0.1, "fall": 7.9}], "against": {"node_precision": 1.0, "node_recall": 0.5}})),
-        ("case", json!({"format": "ablate/case", "version": 1, "case": "3", "ablation": "resample", "measure": "wrong",
-            "rows": [{"node": "m0", "status": "in_circuit", "effects": {"0": 0.5, "1": 0.9}}, {"node": "m1", "status": "not_in_circuit", "effects": {"0": 0.0, "1": 0.0}}]})),
-        ("comparison", json!({"format": "ablate/comparison", "version": 1, "files": ["a", "b"], "jaccard": [[1.0, 0.5], [0.5, 1.0]],
+            "minimality": [{"name": "a2.h1", "metric": 0.1, "fall": 7.9}], "against": {"node_precision": 1.0, "node_recall": 0.5}}),
+        ),
+        (
+            "case",
+            json!({"format": "ablate/case", "version": 1, "case": "3", "ablation": "resample", "measure": "wrong",
+            "rows": [{"node": "m0", "status": "in_circuit", "effects": {"0": 0.5, "1": 0.9}}, {"node": "m1", "status": "not_in_circuit", "effects": {"0": 0.0, "1": 0.0}}]}),
+        ),
+        (
+            "comparison",
+            json!({"format": "ablate/comparison", "version": 1, "files": ["a", "b"], "jaccard": [[1.0, 0.5], [0.5, 1.0]],
             "sets": [{"name": "a", "members": ["a0.h2"], "size": 1}, {"name": "b", "members": ["a2.h1"], "size": 1}],
-            "agreement": [{"a": "a", "b": "b", "n": 12, "spearman": 0.5, "kendall": 0.4, "pearson": 0.6, "sign_agreement": 0.9}]})),
-        ("interactions", json!({"format": "ablate/interactions", "version": 1, "degree": 2, "residual": 0.1,
+            "agreement": [{"a": "a", "b": "b", "n": 12, "spearman": 0.5, "kendall": 0.4, "pearson": 0.6, "sign_agreement": 0.9}]}),
+        ),
+        (
+            "interactions",
+            json!({"format": "ablate/interactions", "version": 1, "degree": 2, "residual": 0.1,
             "terms": [{"nodes": [], "coefficient": 1.0}, {"nodes": ["a0.h2", "a2.h1"], "coefficient": 9.1}],
-            "pairs": [{"nodes": ["a0.h2", "a2.h1"], "naive": -7.0}]})),
-        ("scrub", json!({"format": "ablate/scrub", "version": 1, "recovered": 0.93,
-            "tree": {"name": "logits", "children": [{"name": "a2.h1", "children": []}]}})),
-        ("prediction", json!({"format": "ablate/prediction", "version": 1, "tokens": [9], "texts": ["cat"],
-            "top": [{"token": "dog", "id": 17, "logit": 7.5, "probability": 0.9}]})),
+            "pairs": [{"nodes": ["a0.h2", "a2.h1"], "naive": -7.0}]}),
+        ),
+        (
+            "scrub",
+            json!({"format": "ablate/scrub", "version": 1, "recovered": 0.93,
+            "tree": {"name": "logits", "children": [{"name": "a2.h1", "children": []}]}}),
+        ),
+        (
+            "prediction",
+            json!({"format": "ablate/prediction", "version": 1, "tokens": [9], "texts": ["cat"],
+            "top": [{"token": "dog", "id": 17, "logit": 7.5, "probability": 0.9}]}),
+        ),
     ]
 }
 
@@ -136,7 +166,9 @@ fn every_kind_is_shown_and_drawn() {
 fn figures_hold_the_numbers_of_the_files() {
     let files = every_kind();
     let page = page(&files);
-    let Body::Heat(heat) = &page.figures().find(|f| f.id == "nodes-1").unwrap().body else { panic!("no heat map") };
+    let Body::Heat(heat) = &page.figures().find(|f| f.id == "nodes-1").unwrap().body else {
+        panic!("no heat map")
+    };
     let rows = files[0].1["scores"].as_array().unwrap();
     assert_eq!((heat.x.len(), heat.y.len(), heat.cells.len()), (4, 3, rows.len()));
     for row in rows {
@@ -154,7 +186,7 @@ fn figures_hold_the_numbers_of_the_files() {
     assert_eq!(names, ["input", "a0.h2", "a2.h1", "logits"]);
     // edges between members, of the file of edge scores: upwards only
     assert!(!graph.edges.is_empty());
-    assert!(graph.edges.iter().all(|e| graph.nodes[e.from].level < graph.nodes[e.to].level));
+    assert!(graph.edges.iter().all(|e| graph.nodes[e.from].row < graph.nodes[e.to].row));
 }
 
 #[test]
@@ -162,9 +194,11 @@ fn verdicts_come_first_and_say_what_is_doubtful() {
     let of = |value: Value| page(&[("x", value)]);
     let good = of(trace("a1.h0"));
     assert_eq!(good.headline.tone, Tone::Good);
-    let wanted = "2 of 12 nodes keep 88.5 % of the behaviour (84.0 % to 93.0 %) on 40 held-out rows; 92.1 % on the rows that they were chosen on.";
+    let wanted = "2 of 12 heads keep 88.5 % of the behaviour (84.0 % to 93.0 %) on 40 held-out rows; 92.1 % on the rows that they were chosen on.";
     assert_eq!(good.headline.text, wanted);
-    let said = |page: &Page, tone: Tone, part: &str| page.statements.iter().any(|s| s.tone == tone && s.text.contains(part));
+    let said = |page: &Page, tone: Tone, part: &str| {
+        page.statements.iter().chain(&page.doubts).any(|s| s.tone == tone && s.text.contains(part))
+    };
     assert!(said(&good, Tone::Plain, "in one order only"));
     let mut few = trace("a1.h0");
     few["test"] = Value::Null;
@@ -172,12 +206,27 @@ fn verdicts_come_first_and_say_what_is_doubtful() {
     few["orders"] = json!([{"members": ["a0.h2"]}, {"members": ["a2.h1"]}]);
     few["warnings"] = json!(["something odd"]);
     let few = of(few);
-    for part in ["only on the rows that it was chosen on", "Only 5 rows", "hardly differ", "depends on the order", "something odd"] {
-        assert!(said(&few, Tone::Doubt, part), "{part}: {:?}", few.statements);
+    for part in [
+        "only on the rows that it was chosen on",
+        "Only 5 rows",
+        "hardly differ",
+        "depends on the order",
+        "something odd",
+    ] {
+        assert!(said(&few, Tone::Doubt, part), "{part}: {:?}", few.doubts);
     }
     let mut bad = every_kind().into_iter().find(|(name, _)| *name == "evaluation").unwrap().1;
     bad["faithfulness"] = json!(0.31);
     bad["tests"][0]["passed"] = json!(false);
+    let mut half = bad.clone();
+    half["faithfulness"] = json!(0.92);
+    let half = page(&[("x", half), ("scores", scores(small(), Level::Edge))]);
+    assert_eq!(half.headline.tone, Tone::Doubt, "a test fails");
+    assert!(
+        half.headline.text.ends_with("; 0 of 1 tests pass; scores uncertified."),
+        "{}",
+        half.headline.text
+    );
     let bad = of(bad);
     assert_eq!(bad.headline.tone, Tone::Bad);
     assert!(said(&bad, Tone::Bad, "does not pass: equivalence"));
@@ -199,7 +248,8 @@ fn what_is_missing_or_mixed_is_said() {
     partial["manifest"] = manifest("ablate 0.0.9");
     inputs.add("partial", partial.to_string().as_bytes());
     let page = Page::new(&inputs, None);
-    let why = |what: &str| page.missing.iter().find(|m| m.what == what).map(|m| m.why.as_str()).unwrap_or_default();
+    let why =
+        |what: &str| page.missing.iter().find(|m| m.what == what).map(|m| m.why.as_str()).unwrap_or_default();
     assert!(why("cut").contains("cut short"), "{}", why("cut"));
     assert!(why("newer").contains('2'), "{}", why("newer"));
     assert!(why("unknown").contains("unheard-of"));
@@ -207,8 +257,11 @@ fn what_is_missing_or_mixed_is_said() {
     assert!(!why("list").is_empty());
     assert!(why("partial").contains("no `steps`"));
     assert!(why("Activation patching").contains("`ablate patch`"));
-    assert_eq!(page.sources.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["whole", "whole (2)", "partial"]);
-    let mixed = page.statements.iter().find(|s| s.text.contains("different versions")).unwrap();
+    assert_eq!(
+        page.sources.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        ["whole", "whole (2)", "partial"]
+    );
+    let mixed = page.doubts.iter().find(|s| s.text.contains("different versions")).unwrap();
     assert!(mixed.text.contains("ablate 0.0.9 (partial)"), "{}", mixed.text);
 }
 
@@ -217,12 +270,19 @@ fn nothing_in_the_data_is_markup() {
     let rename = |value: &Value| -> Value {
         let text = value.to_string();
         let name = serde_json::to_string(HOSTILE).unwrap();
-        let hostile = text.replace("\"a1.h0\"", &name).replace("\"builtin:induction\"", &name).replace("\"logit-diff\"", &name);
+        let hostile = text
+            .replace("\"a1.h0\"", &name)
+            .replace("\"builtin:induction\"", &name)
+            .replace("\"logit-diff\"", &name);
         serde_json::from_str(&hostile).unwrap()
     };
-    let hostile: Vec<(&str, Value)> =
-        every_kind().iter().filter(|(n, _)| !["heads", "edges"].contains(n)).map(|(_, v)| (HOSTILE, rename(v))).collect();
-    let calm: Vec<(&str, Value)> = every_kind().into_iter().filter(|(n, _)| !["heads", "edges"].contains(n)).collect();
+    let hostile: Vec<(&str, Value)> = every_kind()
+        .iter()
+        .filter(|(n, _)| !["heads", "edges"].contains(n))
+        .map(|(_, v)| (HOSTILE, rename(v)))
+        .collect();
+    let calm: Vec<(&str, Value)> =
+        every_kind().into_iter().filter(|(n, _)| !["heads", "edges"].contains(n)).collect();
     let (hostile, calm) = (page(&hostile), page(&calm));
     let (html, plain) = (hostile.html().unwrap(), calm.html().unwrap());
     // the file has exactly the markup of one without hostile names
@@ -243,7 +303,8 @@ fn nothing_in_the_data_is_markup() {
 
 #[test]
 fn pages_of_large_models_stay_small_and_repeat() {
-    let shape = GraphShape { n_layers: 30, n_heads: 9, n_kv_heads: 3, parallel: false, d_model: 576, has_mlp: true };
+    let shape =
+        GraphShape { n_layers: 30, n_heads: 9, n_kv_heads: 3, parallel: false, d_model: 576, has_mlp: true };
     let files = [("heads", scores(shape, Level::Node)), ("edges", scores(shape, Level::Edge))];
     let page = page(&files);
     let html = page.html().unwrap();
@@ -252,8 +313,16 @@ fn pages_of_large_models_stay_small_and_repeat() {
     let table = &page.figures().find(|f| f.source == "edges").unwrap().table;
     let all = files[1].1["scores"].as_array().unwrap().len();
     assert_eq!(table.rows.len() + table.left_out, all, "rows left out are counted");
-    let largest = files[1].1["scores"].as_array().unwrap().iter().map(|r| r["score"].as_f64().unwrap().abs()).fold(0.0, f64::max);
-    assert!((table.rows[0][1].as_f64().unwrap().abs() - largest).abs() < 1e-4 * largest, "the largest are kept");
+    let largest = files[1].1["scores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["score"].as_f64().unwrap().abs())
+        .fold(0.0, f64::max);
+    assert!(
+        (table.rows[0][1].as_f64().unwrap().abs() - largest).abs() < 1e-4 * largest,
+        "the largest are kept"
+    );
 }
 
 #[test]
@@ -315,7 +384,8 @@ fn patterns_are_those_of_the_known_heads() {
 #[test]
 fn logits_without_a_node_are_those_of_its_ablation() {
     let (model, batch) = model();
-    let mut study = Study::new(&model, batch.clone(), Setup { metric: Metric::LogitDiff, ..Setup::default() }).unwrap();
+    let mut study =
+        Study::new(&model, batch.clone(), Setup { metric: Metric::LogitDiff, ..Setup::default() }).unwrap();
     let last: Vec<Vec<u32>> = batch.rows().iter().map(|r| vec![r.clean.len() as u32 - 1]).collect();
     for node in [Node::head(0, 2), Node::head(2, 1), Node::mlp(1)] {
         let plan = ablate_nodes(&[node], Ablation::parse("zero", 0).unwrap(), &Positions::All);

@@ -14,19 +14,23 @@ const LEVEL: i32 = 54;
 const NODE: i32 = 66;
 const TOP: i32 = 70;
 
-/// The nodes of each level that has any, from the top.
-fn levels(graph: &GraphFigure) -> Vec<Vec<usize>> {
-    let mut used: Vec<usize> = graph.nodes.iter().map(|n| n.level).collect();
+/// The nodes of each row that has any, from the top.
+fn rows_of(graph: &GraphFigure) -> Vec<Vec<usize>> {
+    let mut used: Vec<usize> = graph.nodes.iter().map(|n| n.row).collect();
     used.sort_unstable();
     used.dedup();
-    let of = |level: &usize| (0..graph.nodes.len()).filter(|i| graph.nodes[*i].level == *level).collect();
+    let of = |row: &usize| (0..graph.nodes.len()).filter(|i| graph.nodes[*i].row == *row).collect();
     used.iter().rev().map(of).collect()
 }
 
+/// Most heads of a layer that get a column each; where there are more, nodes are spread over their row.
+const COLUMNS: usize = 14;
+
 pub(super) fn size(graph: &GraphFigure) -> (u32, u32) {
-    let levels = levels(graph);
-    let widest = levels.iter().map(Vec::len).max().unwrap_or(1) as i32;
-    ((NODE * widest + 60).max(640) as u32, (TOP + LEVEL * levels.len() as i32 + 20) as u32)
+    let rows = rows_of(graph);
+    let widest = rows.iter().map(Vec::len).max().unwrap_or(1);
+    let columns = if graph.heads <= COLUMNS { graph.heads + 1 } else { widest };
+    ((NODE * columns as i32 + 60).max(640) as u32, (TOP + LEVEL * rows.len() as i32 + 20) as u32)
 }
 
 pub(super) fn graph<B: DrawingBackend>(graph: &GraphFigure, area: &DrawingArea<B, Shift>, pen: Pen) -> Drawn
@@ -35,10 +39,15 @@ where
 {
     let (width, _) = size(graph);
     let mut at = vec![(0, 0); graph.nodes.len()];
-    for (row, nodes) in levels(graph).iter().enumerate() {
+    for (row, nodes) in rows_of(graph).iter().enumerate() {
         for (i, &node) in nodes.iter().enumerate() {
-            let step = width as i32 / (nodes.len() as i32 + 1);
-            at[node] = (step * (i as i32 + 1), TOP + LEVEL * row as i32 + 16);
+            let share = if graph.heads <= COLUMNS {
+                (graph.nodes[node].column + 0.5) / (graph.heads as f64 + 1.0)
+            } else {
+                (i as f64 + 1.0) / (nodes.len() as f64 + 1.0)
+            };
+            let x = 20.0 + share * (f64::from(width) - 40.0);
+            at[node] = (x.round() as i32, TOP + LEVEL * row as i32 + 16);
         }
     }
     let most = graph.edges.iter().filter_map(|e| e.score).fold(0.0_f64, |m, s| m.max(s.abs()));
@@ -50,6 +59,16 @@ where
             None => GREY,
         };
         let (from, to) = (at[edge.from], at[edge.to]);
+        if from.1 == to.1 {
+            // a head and the MLP of its own layer
+            pen.line(
+                area,
+                &[(from.0 + 28, from.1), (to.0 - 28, to.1)],
+                line.mix(0.25 + 0.7 * share),
+                1 + (3.0 * share) as u32,
+            )?;
+            continue;
+        }
         pen.line(
             area,
             &[(from.0, from.1 - 11), (to.0, to.1 + 11)],

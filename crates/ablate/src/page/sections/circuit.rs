@@ -21,7 +21,10 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         let edge_scores = edge_scores(material.inputs, input);
         let graph = draw(circuit, &node_scores, edge_scores);
         let kind = if circuit.level() == Level::Edge { "edges" } else { "nodes" };
-        let of = match input.value.pointer("/circuit/of").and_then(serde_json::Value::as_u64) {
+        let said = ["/circuit/of", "/prune/circuit/of", "/of"]
+            .iter()
+            .find_map(|at| input.value.pointer(at)?.as_u64());
+        let of = match said {
             Some(of) => of as usize,
             None => circuit.of(),
         };
@@ -38,26 +41,25 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
 }
 
 fn how(graph: &GraphFigure, level: Level) -> String {
-    let mut how =
-        "From the input at the bottom to the logits at the top. Choose a node to see its edges".to_owned();
-    how.push_str(", scores and, where the model was run, its attention and what it writes. ");
-    match (level, graph.edges_from.is_empty()) {
-        (Level::Edge, false) => {
-            how.push_str(&format!("Edges are as wide as their scores in {}. ", graph.edges_from))
+    let from = &graph.edges_from;
+    let edges = match (level, from.is_empty()) {
+        (Level::Edge, false) => format!("Edges are as wide as their scores in {from}."),
+        (Level::Edge, true) => "No file has scores of these edges, so all are drawn alike.".to_owned(),
+        (Level::Node, false) => {
+            format!("The circuit is of nodes; edges are the largest between its members in {from}.")
         }
-        (Level::Edge, true) => how.push_str("No file has scores of these edges, so all are drawn alike. "),
-        (Level::Node, false) => how.push_str(&format!(
-            "The circuit is of nodes; edges are the largest between its members in {}. ",
-            graph.edges_from
-        )),
         (Level::Node, true) => {
-            how.push_str("The circuit is of nodes, and no file has scores of edges: none are drawn. ")
+            "The circuit is of nodes, and no file has scores of edges: none are drawn.".to_owned()
         }
-    }
-    if graph.left_out > 0 {
-        how.push_str(&format!("{} smaller edges are left out of the drawing.", graph.left_out));
-    }
-    how.trim_end().to_owned()
+    };
+    let left_out = match graph.left_out {
+        0 => String::new(),
+        n => format!(" {n} smaller edges are left out of the drawing."),
+    };
+    format!(
+        "From the input at the bottom to the logits at the top. Choose a node to see its edges, scores and, where the model was \
+         run, its attention and what it writes. {edges}{left_out}"
+    )
 }
 
 /// Scores of nodes of the same model by name, the first file that has any.
@@ -93,22 +95,23 @@ fn edge_scores<'a>(inputs: &'a Inputs, of: &Input) -> Option<(&'a str, &'a Score
     files.first().and_then(|i| Some((i.name.as_str(), i.scores.as_ref()?)))
 }
 
-/// The place of a reader in the drawing: its node, or `logits` as none. A key or value that several heads share has none.
-fn owner(reader: Reader) -> Option<Option<Node>> {
+/// The node that a reader belongs to. A key or value that several heads share belongs to none.
+fn owner(reader: Reader) -> Option<Node> {
     match reader {
-        Reader::Logits => Some(None),
-        Reader::Head { layer, head, .. } => Some(Some(Node::Head { layer, head })),
-        Reader::Mlp { layer } => Some(Some(Node::Mlp { layer })),
+        Reader::Logits => Some(Node::Logits),
+        Reader::Head { layer, head, .. } => Some(Node::Head { layer, head }),
+        Reader::Mlp { layer } => Some(Node::Mlp { layer }),
         Reader::Kv { .. } => None,
     }
 }
 
-fn level(node: Option<Node>, layers: usize) -> usize {
+/// Row and column of a node in the drawing.
+fn spot(node: Node, layers: usize, heads: usize) -> (usize, f64) {
     match node {
-        None | Some(Node::Logits) => 2 * layers + 1,
-        Some(Node::Input) => 0,
-        Some(Node::Head { layer, .. }) => 1 + 2 * layer,
-        Some(Node::Mlp { layer }) => 2 + 2 * layer,
+        Node::Logits => (layers + 1, heads as f64 / 2.0),
+        Node::Input => (0, heads as f64 / 2.0),
+        Node::Head { layer, head } => (1 + layer, head as f64),
+        Node::Mlp { layer } => (1 + layer, heads as f64),
     }
 }
 
@@ -132,30 +135,30 @@ fn draw(
     edges.sort_by_key(|(id, _)| id.0);
     let shape = graph.shape();
     let members = circuit.to_nodes();
-    let mut nodes: Vec<(usize, Option<Node>)> = Vec::new();
-    for id in members.nodes().into_iter().flat_map(|set| set.iter()) {
-        nodes.push((level(Some(graph.node(id)), shape.n_layers), Some(graph.node(id))));
-    }
-    for end in [Some(Node::Input), None] {
-        if !nodes.iter().any(|(_, n)| *n == end) {
-            nodes.push((level(end, shape.n_layers), end));
+    let mut nodes: Vec<Node> =
+        members.nodes().into_iter().flat_map(|set| set.iter()).map(|id| graph.node(id)).collect();
+    for end in [Node::Input, Node::Logits] {
+        if !nodes.contains(&end) {
+            nodes.push(end);
         }
     }
-    nodes.sort_by_key(|(at, node)| (*at, node.and_then(|n| graph.node_id(n)).map_or(u32::MAX, |id| id.0)));
-    let place = |node: Option<Node>| nodes.iter().position(|(_, n)| *n == node);
+    nodes.sort_by_key(|node| graph.node_id(*node).map_or(u32::MAX, |id| id.0));
+    let place = |node: Node| nodes.iter().position(|n| *n == node);
     let drawn = edges.iter().filter_map(|&(id, score)| {
         let edge = graph.edge(id);
         let slot = edge.reader.slot().map_or(String::new(), |s| s.letter().to_string());
-        Some(GraphEdge { from: place(Some(edge.sender))?, to: place(owner(edge.reader)?)?, slot, score })
+        Some(GraphEdge { from: place(edge.sender)?, to: place(owner(edge.reader)?)?, slot, score })
     });
     let drawn: Vec<GraphEdge> = drawn.collect();
-    let known = |(at, node): &(usize, Option<Node>)| {
-        let name = node.map_or("logits".to_owned(), |n| n.to_string());
+    let known = |node: &Node| {
+        let name = node.to_string();
         let found = node_scores.get(&name);
-        GraphNode { level: *at, score: found.map(|f| f.0), std_err: found.and_then(|f| f.1), name }
+        let (row, column) = spot(*node, shape.n_layers, shape.n_heads);
+        GraphNode { row, column, score: found.map(|f| f.0), std_err: found.and_then(|f| f.1), name }
     };
     GraphFigure {
         layers: shape.n_layers,
+        heads: shape.n_heads,
         left_out: if circuit.level() == Level::Edge { all - drawn.len() } else { 0 },
         edges_from: scores.filter(|_| !drawn.is_empty()).map_or(String::new(), |(name, _)| name.to_owned()),
         nodes: nodes.iter().map(known).collect(),
@@ -167,12 +170,13 @@ fn draw(
 fn between(circuit: &Circuit, scores: Option<&Scores>) -> Vec<(EdgeId, Option<f64>)> {
     let graph = circuit.graph();
     let Some(scores) = scores.filter(|s| s.graph() == graph) else { return Vec::new() };
-    let inside = |node: Option<Node>| {
-        node.is_none_or(|n| n == Node::Input || graph.node_id(n).is_some_and(|id| circuit.contains(id.0)))
+    let inside = |node: Node| {
+        let end = matches!(node, Node::Input | Node::Logits);
+        end || graph.node_id(node).is_some_and(|id| circuit.contains(id.0))
     };
     let rows = scores.rows().iter().filter(|r| {
         let edge = graph.edge(EdgeId(r.id));
-        r.score != 0.0 && inside(Some(edge.sender)) && owner(edge.reader).is_some_and(inside)
+        r.score != 0.0 && inside(edge.sender) && owner(edge.reader).is_some_and(inside)
     });
     rows.map(|r| (EdgeId(r.id), Some(r.score))).collect()
 }

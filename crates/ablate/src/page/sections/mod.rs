@@ -14,6 +14,8 @@ mod tests;
 
 use serde_json::Value;
 
+pub(super) use nodes::same_model;
+
 use super::figure::Figure;
 use super::read::{Input, Inputs, Missing};
 use super::{Live, Section};

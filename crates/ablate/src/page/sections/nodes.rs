@@ -26,25 +26,30 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
     out
 }
 
-/// Nodes that are in some circuit of the same model.
-fn members(material: &Material<'_>, input: &Input) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for (_, circuit) in material.inputs.circuits().filter(|(file, _)| same_model(file, input)) {
-        all.extend(circuit.to_nodes().names());
-    }
-    all
+/// A circuit whose members are marked: its file, and its nodes by name.
+type Marked = Option<(String, BTreeSet<String>)>;
+
+/// The circuit of the same model that is marked in figures: one of nodes before one of edges, then the smallest.
+fn members(material: &Material<'_>, input: &Input) -> Marked {
+    let ours = material.inputs.circuits().filter(|(file, _)| same_model(file, input));
+    let (file, circuit) = ours.min_by_key(|(_, c)| (c.level() == Level::Edge, c.len()))?;
+    Some((file.name.clone(), circuit.to_nodes().names().into_iter().collect()))
+}
+
+/// What frames mean.
+fn frames(members: &Marked) -> String {
+    members.as_ref().map_or(String::new(), |(file, _)| format!(" Framed heads are in the circuit of {file}."))
 }
 
 /// Whether two files are of one model, as far as they say.
-pub(super) fn same_model(a: &Input, b: &Input) -> bool {
+pub(in crate::page) fn same_model(a: &Input, b: &Input) -> bool {
     let hash = |i: &Input| i.value.pointer("/manifest/model/hash").and_then(Value::as_str).map(str::to_owned);
     let graph = |i: &Input| {
         let scores = i.scores.as_ref().map(|s| s.graph().fingerprint());
         scores.or_else(|| i.circuit.as_ref().map(ablate_graph::Circuit::fingerprint))
     };
     match (hash(a), hash(b), graph(a), graph(b)) {
-        (Some(a), Some(b), _, _) => a == b,
-        (_, _, Some(a), Some(b)) => a == b,
+        (Some(a), Some(b), _, _) | (_, _, Some(a), Some(b)) => a == b,
         _ => true,
     }
 }
@@ -69,7 +74,7 @@ fn what(input: &Input) -> (String, String) {
     (title, label)
 }
 
-fn of_scores(input: &Input, scores: &Scores, members: &BTreeSet<String>, out: &mut Vec<Figure>) {
+fn of_scores(input: &Input, scores: &Scores, members: &Marked, out: &mut Vec<Figure>) {
     let (title, label) = what(input);
     let table = table(scores, members);
     let figure = |title: String, how: &str, body: Body| Figure {
@@ -83,8 +88,8 @@ fn of_scores(input: &Input, scores: &Scores, members: &BTreeSet<String>, out: &m
     match scores.level() {
         Level::Node => {
             if let Some(heat) = heat(scores, members, &label) {
-                let how = "Each cell is a head. Framed heads are in a circuit of this report.";
-                out.push(figure(title.clone(), how, Body::Heat(heat)));
+                let how = format!("Each cell is a head.{}", frames(members));
+                out.push(figure(title.clone(), &how, Body::Heat(heat)));
             }
             let other: Vec<&ScoreRow> = scores
                 .rows()
@@ -103,8 +108,11 @@ fn of_scores(input: &Input, scores: &Scores, members: &BTreeSet<String>, out: &m
         }
         Level::Edge => {
             if let Some(heat) = strongest(scores, members, &label) {
-                let how = "Each cell is a head: the score of the strongest edge out of it. Framed heads are in a circuit of this report.";
-                out.push(figure(format!("{title}: strongest edge of each head"), how, Body::Heat(heat)));
+                let how = format!(
+                    "Each cell is a head: the score of the strongest edge out of it.{}",
+                    frames(members)
+                );
+                out.push(figure(format!("{title}: strongest edge of each head"), &how, Body::Heat(heat)));
             }
         }
     }
@@ -122,7 +130,7 @@ fn of_scores(input: &Input, scores: &Scores, members: &BTreeSet<String>, out: &m
     }
 }
 
-fn table(scores: &Scores, members: &BTreeSet<String>) -> Table {
+fn table(scores: &Scores, members: &Marked) -> Table {
     let mut table = Table::new(&["name", "score", "std_err", "metric", "n", "in circuit"]);
     for row in scores.ranked(true) {
         let name = scores.name(row);
@@ -139,23 +147,27 @@ fn table(scores: &Scores, members: &BTreeSet<String>) -> Table {
     table
 }
 
+fn has(members: &Marked, name: &str) -> bool {
+    members.as_ref().is_some_and(|(_, names)| names.contains(name))
+}
+
 /// Of a node: whether it is a member; of an edge: whether both of its ends are.
-fn is_in(scores: &Scores, row: &ScoreRow, name: &str, members: &BTreeSet<String>) -> bool {
+fn is_in(scores: &Scores, row: &ScoreRow, name: &str, members: &Marked) -> bool {
     match scores.level() {
-        Level::Node => members.contains(name),
+        Level::Node => has(members, name),
         Level::Edge => {
             let edge = scores.graph().edge(ablate_graph::EdgeId(row.id));
             let reader = edge.reader.to_string();
             let to = reader.split('<').next().unwrap_or_default();
-            members.contains(&edge.sender.to_string()) && (to == "logits" || members.contains(to))
+            has(members, &edge.sender.to_string()) && (to == "logits" || has(members, to))
         }
     }
 }
 
-fn bars(scores: &Scores, rows: &[&ScoreRow], members: &BTreeSet<String>) -> Vec<Bar> {
+fn bars(scores: &Scores, rows: &[&ScoreRow], members: &Marked) -> Vec<Bar> {
     let bar = |row: &&ScoreRow| {
         let name = scores.name(row);
-        let group = match (members.is_empty(), is_in(scores, row, &name, members)) {
+        let group = match (members.is_none(), is_in(scores, row, &name, members)) {
             (true, _) => "",
             (_, true) => "in",
             _ => "out",
@@ -179,12 +191,12 @@ fn axes(scores: &Scores, label: &str) -> Heat {
     }
 }
 
-fn heat(scores: &Scores, members: &BTreeSet<String>, label: &str) -> Option<Heat> {
+fn heat(scores: &Scores, members: &Marked, label: &str) -> Option<Heat> {
     let mut heat = axes(scores, label);
     for row in scores.rows() {
         if let Node::Head { layer, head } = scores.graph().node(ablate_graph::NodeId(row.id)) {
             let name = scores.name(row);
-            let (marked, std_err) = (members.contains(&name), (row.std_err > 0.0).then_some(row.std_err));
+            let (marked, std_err) = (has(members, &name), (row.std_err > 0.0).then_some(row.std_err));
             heat.cells.push(Cell { x: head, y: layer, value: row.score, std_err, name, marked });
         }
     }
@@ -192,7 +204,7 @@ fn heat(scores: &Scores, members: &BTreeSet<String>, label: &str) -> Option<Heat
 }
 
 /// Of each head the edge with the largest |score| out of it.
-fn strongest(scores: &Scores, members: &BTreeSet<String>, label: &str) -> Option<Heat> {
+fn strongest(scores: &Scores, members: &Marked, label: &str) -> Option<Heat> {
     let mut heat = axes(scores, label);
     let mut best: std::collections::BTreeMap<(usize, usize), &ScoreRow> = std::collections::BTreeMap::new();
     for row in scores.rows() {
@@ -204,7 +216,7 @@ fn strongest(scores: &Scores, members: &BTreeSet<String>, label: &str) -> Option
         }
     }
     for ((layer, head), row) in best {
-        let marked = members.contains(&Node::Head { layer, head }.to_string());
+        let marked = has(members, &Node::Head { layer, head }.to_string());
         let std_err = (row.std_err > 0.0).then_some(row.std_err);
         heat.cells.push(Cell {
             x: head,
@@ -219,7 +231,7 @@ fn strongest(scores: &Scores, members: &BTreeSet<String>, label: &str) -> Option
 }
 
 /// The effects of `ablate demo`.
-fn of_demo(input: &Input, members: &BTreeSet<String>, out: &mut Vec<Figure>) {
+fn of_demo(input: &Input, members: &Marked, out: &mut Vec<Figure>) {
     let mut heat = Heat {
         x_label: "head".into(),
         y_label: "layer".into(),
@@ -234,7 +246,7 @@ fn of_demo(input: &Input, members: &BTreeSet<String>, out: &mut Vec<Figure>) {
         let place = place.and_then(|(l, h)| Some((l.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
         let (Some((y, x)), Some(value)) = (place, score) else { continue };
         (layers, heads) = (layers.max(y + 1), heads.max(x + 1));
-        let marked = members.contains(name);
+        let marked = has(members, name);
         heat.cells.push(Cell { x, y, value, std_err, name: name.to_owned(), marked });
         let inside = if marked { "yes" } else { "" };
         let n = row.get("n").cloned().unwrap_or_default();

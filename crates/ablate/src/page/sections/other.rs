@@ -35,7 +35,8 @@ fn prediction(input: &Input) -> Figure {
     let how = if prompt.is_empty() {
         "After the last token.".to_owned()
     } else {
-        format!("After: {}", prompt.concat())
+        let spaced = prompt.iter().any(|t| t.contains(char::is_whitespace));
+        format!("After: {}.", prompt.join(if spaced { "" } else { " " }))
     };
     Figure {
         id: String::new(),
