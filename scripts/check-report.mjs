@@ -230,7 +230,7 @@ async function looks(page, name) {
   await page.click("#theme"); // printed light even when dark is chosen
   await page.emulateMediaType("print");
   check((await background()) === light, "it is not printed light");
-  await page.emulateMediaType("screen");
+  await page.emulateMediaType();
   await page.pdf({ path: join(out, `${name}.pdf`), format: "A4", printBackground: true, margin: { top: "12mm", bottom: "12mm", left: "12mm", right: "12mm" } });
   await page.click("#theme");
 }

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Drawn;
 use super::paint::{GREY, Ink, PALE, Pen, group, shown};
-use crate::page::figure::{Bars, Lines, Series, number};
+use crate::page::figure::{Bars, Lines, Rule, Series, number};
 
 /// Longest name of a bar.
 const NAME: usize = 30;
@@ -37,7 +37,8 @@ where
     });
     let (low, high) = range(heights.chain(lines.rules.iter().map(|r| r.at)));
     let (left, right) = range(points().map(|p| along(p.x)));
-    let right = right + 0.16 * (right - left);
+    // room for names at the ends of lines, and behind them those of rules
+    let right = right + 0.36 * (right - left);
     let label = |x: &f64| tick(lines, *x);
     let mut chart = ChartBuilder::on(area)
         .margin(pen.px(12))
@@ -52,17 +53,17 @@ where
         .axis_style(GREY.stroke_width(pen.0 as u32))
         .x_labels(if lines.x_names.is_empty() { 10 } else { 2 * lines.x_names.len() })
         .x_label_formatter(&label)
-        .y_label_formatter(&|y| number(*y))
+        .y_label_formatter(&|y| tidy(*y))
         .x_desc(shown(&lines.x_label, 60))
         .y_desc(shown(&lines.y_label, 40))
         .label_style(pen.style(&Ink::label()))
         .axis_desc_style(pen.style(&Ink::small()))
         .draw()?;
-    for rule in &lines.rules {
+    for (rule, label) in lines.rules.iter().zip(heights_of_labels(&lines.rules, 0.05 * (high - low))) {
         let ends = [(left, rule.at), (right, rule.at)];
         chart.draw_series([PathElement::new(ends.to_vec(), GREY.mix(0.7).stroke_width(pen.0 as u32))])?;
         let ink = Ink::small().at(HPos::Right, VPos::Bottom);
-        chart.draw_series([Text::new(shown(&rule.name, 24), (right, rule.at), pen.style(&ink))])?;
+        chart.draw_series([Text::new(shown(&rule.name, 24), (right, label), pen.style(&ink))])?;
     }
     for (i, series) in lines.series.iter().enumerate() {
         let colour = group(&series.group, i);
@@ -87,10 +88,45 @@ where
     Ok(())
 }
 
+/// Where labels of rules stand: at the rules, at least `gap` apart.
+fn heights_of_labels(rules: &[Rule], gap: f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by(|a, b| rules[*b].at.total_cmp(&rules[*a].at));
+    let mut out = vec![0.0; rules.len()];
+    let mut above = f64::INFINITY;
+    for i in order {
+        above = rules[i].at.min(above - gap);
+        out[i] = above;
+    }
+    out
+}
+
+/// A number of an axis, without needless zeros.
+fn tidy(x: f64) -> String {
+    let text = number(if x.abs() < 1e-12 { 0.0 } else { x });
+    if text.contains('.') && !text.contains('e') {
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    text
+}
+
+/// Round numbers between two ends, about five.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / 5.0;
+    let unit = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * unit).find(|s| *s >= rough).unwrap_or(rough);
+    let first = (low / step).ceil() as i64;
+    (first..).map(|i| i as f64 * step).take_while(|x| *x <= high).take(12).collect()
+}
+
 /// The name of a place on the x axis.
 fn tick(lines: &Lines, x: f64) -> String {
+    if lines.x_log {
+        // whole powers only
+        return if (x - x.round()).abs() < 1e-6 { tidy(10f64.powf(x)) } else { String::new() };
+    }
     if lines.x_names.is_empty() {
-        return number(if lines.x_log { 10f64.powf(x) } else { x }).trim_end_matches(".000").to_owned();
+        return tidy(x);
     }
     let i = x.round();
     let whole = (x - i).abs() < 1e-6 && i >= 0.0;
@@ -135,15 +171,9 @@ where
     let place = |v: f64| x0 + ((v - low) / (high - low) * f64::from(x1 - x0)).round() as i32;
     let top = 60;
     let bottom = top + BAR * bars.bars.len() as i32;
-    for i in 0..=4 {
-        let value = low + (high - low) * f64::from(i) / 4.0;
+    for value in ticks(low, high) {
         pen.line(area, &[(place(value), top), (place(value), bottom)], PALE.mix(0.6), 1)?;
-        pen.text(
-            area,
-            &number(value),
-            (place(value), bottom + 6),
-            &Ink::small().at(HPos::Center, VPos::Top),
-        )?;
+        pen.text(area, &tidy(value), (place(value), bottom + 6), &Ink::small().at(HPos::Center, VPos::Top))?;
     }
     for (i, bar) in bars.bars.iter().enumerate() {
         let y = top + BAR * i as i32;

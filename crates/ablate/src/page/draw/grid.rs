@@ -42,7 +42,7 @@ fn upright(heat: &Heat) -> bool {
 
 pub(super) fn size(heat: &Heat) -> (u32, u32) {
     let (w, h) = cell(heat);
-    let width = left(heat) + w * heat.x.len() as i32 + 140;
+    let width = left(heat) + w * heat.x.len() as i32 + 200;
     let height = TOP + h * heat.y.len() as i32 + below(heat);
     (width.max(620) as u32, height.max(240) as u32)
 }
@@ -106,5 +106,5 @@ where
     for (at, value) in [(0, most), (60, f64::midpoint(most, low)), (120, low)] {
         pen.text(area, &number(value), (x + 20, y + at), &ink)?;
     }
-    pen.text(area, &shown(&heat.value_label, 24), (x, y + 132), &Ink::small().at(HPos::Left, VPos::Top))
+    pen.text(area, &shown(&heat.value_label, 30), (x, y + 132), &Ink::small().at(HPos::Left, VPos::Top))
 }
