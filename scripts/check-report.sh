@@ -60,8 +60,11 @@ cat >interactions.json <<'J'
            {"nodes": ["a0.h2", "a2.h1"], "coefficient": 9.1}], "pairs": [{"nodes": ["a0.h2", "a2.h1"], "naive": -7.9}]}
 J
 cat >scrub.json <<'J'
-{"format": "ablate/scrub", "version": 1, "recovered": 0.93,
- "tree": {"name": "logits", "children": [{"name": "a2.h1", "sampler": "same answer", "children": [{"name": "a0.h2", "children": []}]}]}}
+{"format": "ablate/scrub", "version": 1, "recovered": 0.93, "interval": [0.9, 0.95], "title": "induction", "metric_name": "logit-diff",
+ "original": {"mean": 8.8, "std_err": 0.1}, "scrubbed": {"mean": 8.1, "std_err": 0.2}, "baseline": {"mean": -0.9, "std_err": 0.2},
+ "nodes": [{"name": "output", "parent": null, "paths": ["logits"], "sampler": "exact"},
+           {"name": "induction", "parent": "output", "paths": ["a2.h1->logits"], "sampler": "same answer"},
+           {"name": "previous", "parent": "induction", "paths": ["a0.h2->a2.h1<k>"], "sampler": "same token"}]}
 J
 run report heads.json all.json curve.json grid.json grid-heads.json circuit.json random.json comparison.json scores.json edges.json \
     evaluation.json effects.json prediction.json interactions.json scrub.json \

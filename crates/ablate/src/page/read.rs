@@ -42,7 +42,7 @@ pub struct Inputs {
 }
 
 /// The kinds that a page shows.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "scores",
     "circuit",
     "importances",
@@ -52,6 +52,7 @@ pub const KINDS: [&str; 14] = [
     "comparison",
     "case",
     "demo",
+    "heads",
     "interactions",
     "scrub",
     "prediction",

@@ -346,15 +346,26 @@ impl Said<'_> {
 
     fn scrub(&mut self) {
         let v = &self.input.value;
-        let keys = ["recovered", "share", "fraction", "explained", "faithfulness", "recovered_percent"];
-        if let Some((key, value)) = keys.iter().find_map(|k| Some((k, num(v, k)?))) {
-            let value = if key.ends_with("percent") { value } else { 100.0 * value };
-            let tone = if value / 100.0 >= GOOD { Tone::Good } else { Tone::Doubt };
-            self.say(
-                tone,
-                format!("Scrubbed by the hypothesis, the model keeps {} of the behaviour.", percent(value)),
-            );
-        }
+        let Some(share) = num(v, "recovered") else {
+            let text = "The file does not say how much of the behaviour the hypothesis recovers.";
+            return self.doubt(Tone::Doubt, text.into());
+        };
+        let ends: Vec<f64> = list(v, "interval").iter().filter_map(Value::as_f64).collect();
+        let interval = match ends[..] {
+            [low, high] => format!(" (95 % interval {} to {})", percent(100.0 * low), percent(100.0 * high)),
+            _ => String::new(),
+        };
+        let title = Some(text(v, "title"))
+            .filter(|t| !t.is_empty())
+            .map_or(String::new(), |t| format!(" \u{201c}{t}\u{201d}"));
+        let tone = if share >= GOOD { Tone::Good } else { Tone::Doubt };
+        self.say(
+            tone,
+            format!(
+                "Scrubbed by the hypothesis{title}, the model keeps {} of the behaviour{interval}.",
+                percent(100.0 * share)
+            ),
+        );
     }
 
     fn case(&mut self) {
@@ -408,22 +419,23 @@ impl Said<'_> {
     }
 
     fn interactions(&mut self) {
-        let pair = |t: &&Value| super::read::strings(t, "nodes").len() >= 2;
-        let terms = list(&self.input.value, "terms").iter().filter(pair);
-        let largest = terms.max_by(|a, b| {
-            let size = |t: &Value| num(t, "coefficient").unwrap_or_default().abs();
-            size(a).total_cmp(&size(b))
-        });
-        if let Some(term) = largest {
-            let names = super::read::strings(term, "nodes").join(" and ");
-            self.say(
-                Tone::Plain,
-                format!(
-                    "The largest interaction is between {names}: {}.",
-                    number(num(term, "coefficient").unwrap_or_default())
-                ),
-            );
-        }
+        let size = |t: &Value| num(t, "coefficient").or_else(|| num(t, "naive")).unwrap_or_default();
+        let v = &self.input.value;
+        let all = list(v, "terms").iter().chain(list(v, "pairs"));
+        let several = all.filter(|t| super::read::strings(t, "nodes").len() >= 2);
+        let Some(term) = several.max_by(|a, b| size(a).abs().total_cmp(&size(b).abs())) else { return };
+        let names = super::read::strings(term, "nodes");
+        let pair = list(v, "pairs").iter().find(|p| super::read::strings(p, "nodes") == names);
+        let shows = pair.map(|p| text(p, "shows")).filter(|s| !s.is_empty());
+        let shows = shows.map_or(String::new(), |s| format!(" ({s})"));
+        self.say(
+            Tone::Plain,
+            format!(
+                "The largest interaction is between {}: {}{shows}.",
+                names.join(" and "),
+                number(size(term))
+            ),
+        );
     }
 
     /// What makes results on these rows doubtful, and what the run warned of.

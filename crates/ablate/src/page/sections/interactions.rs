@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::Material;
-use crate::page::figure::{Bar, Bars, Body, Cell, Figure, Heat, Table, cell};
-use crate::page::read::{Input, list, num, strings};
+use crate::page::figure::{Bar, Bars, Body, Cell, Figure, Heat, Table, cell, maybe};
+use crate::page::read::{Input, list, num, strings, text};
 
 /// Most bars of a figure.
 const BARS: usize = 24;
@@ -16,6 +16,7 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         let terms = terms.as_array().map_or(&[][..], Vec::as_slice);
         out.extend(bars(input, terms));
         out.extend(pairs(input, terms, "coefficient", "Interaction of pairs"));
+        out.extend(shown(input));
         let naive = list(&input.value, "pairs");
         out.extend(pairs(
             input,
@@ -34,7 +35,7 @@ fn bars(input: &Input, terms: &[Value]) -> Option<Figure> {
         let (nodes, Some(value)) = (strings(term, "nodes"), num(term, "coefficient")) else { continue };
         let name = if nodes.is_empty() { "constant".to_owned() } else { nodes.join(" × ") };
         table.row([name.clone().into(), nodes.len().into(), cell(value)]);
-        rows.push(Bar { name, value, std_err: None, group: String::new() });
+        rows.push(Bar { name, value, std_err: num(term, "std_err"), group: String::new() });
     }
     rows.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     rows.truncate(BARS);
@@ -47,6 +48,45 @@ fn bars(input: &Input, terms: &[Value]) -> Option<Figure> {
         how: format!("The largest coefficients: of one node its own effect, of several what they do only together.{residual}"),
         source: input.name.clone(),
         body: Body::Bars(Bars { value_label: "coefficient".into(), bars: rows, rules: Vec::new() }),
+        table,
+    })
+}
+
+/// What the pairs show, where the file says it.
+fn shown(input: &Input) -> Option<Figure> {
+    let mut table = Table::new(&[
+        "node",
+        "and",
+        "shows",
+        "backup",
+        "joint",
+        "naive",
+        "std_err",
+        "first alone",
+        "second alone",
+    ]);
+    for pair in list(&input.value, "pairs").iter().filter(|p| p.get("shows").is_some()) {
+        let nodes = strings(pair, "nodes");
+        let [first, second] = [0, 1].map(|i| nodes.get(i).cloned().unwrap_or_default());
+        let alone = [0, 1].map(|i| maybe(list(pair, "alone").get(i).and_then(Value::as_f64)));
+        let [joint, naive, std_err] = ["joint", "naive", "std_err"].map(|key| maybe(num(pair, key)));
+        let head = [
+            first.into(),
+            second.into(),
+            text(pair, "shows").into(),
+            text(pair, "backup").into(),
+            joint,
+            naive,
+            std_err,
+        ];
+        table.row(head.into_iter().chain(alone));
+    }
+    (!table.rows.is_empty()).then(|| Figure {
+        id: String::new(),
+        title: "What pairs show".into(),
+        how: "Whether two nodes are independent, do the same (redundant), stand in for each other (backup), or need each other (series).".into(),
+        source: input.name.clone(),
+        body: Body::Table,
         table,
     })
 }
@@ -84,7 +124,7 @@ fn pairs(input: &Input, terms: &[Value], key: &str, title: &str) -> Option<Figur
     Some(Figure {
         id: String::new(),
         title: title.into(),
-        how: "Above 0: together they do more than the sum of each alone. The diagonal holds single nodes where they are known.".into(),
+        how: "How far what both do together differs from the sum of what each does alone; 0: they are independent. The diagonal holds single nodes where they are known.".into(),
         source: input.name.clone(),
         body: Body::Heat(Heat {
             x_label: "node".into(),

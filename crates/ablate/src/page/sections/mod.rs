@@ -1,6 +1,7 @@
 //! The parts of a page, each made of whatever files have something for it.
 
 mod attention;
+mod behaviours;
 mod circuit;
 mod comparison;
 mod curves;

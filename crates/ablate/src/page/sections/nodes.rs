@@ -23,6 +23,7 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
             of_demo(input, &members, &mut out);
         }
     }
+    out.extend(super::behaviours::figures(material));
     out
 }
 
@@ -242,8 +243,7 @@ fn of_demo(input: &Input, members: &Marked, out: &mut Vec<Figure>) {
     let (mut layers, mut heads) = (0, 0);
     for row in list(&input.value, "effects") {
         let (name, score, std_err) = (text(row, "name"), num(row, "score"), num(row, "std_err"));
-        let place = name.strip_prefix('a').and_then(|rest| rest.split_once(".h"));
-        let place = place.and_then(|(l, h)| Some((l.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
+        let place = super::behaviours::place(name);
         let (Some((y, x)), Some(value)) = (place, score) else { continue };
         (layers, heads) = (layers.max(y + 1), heads.max(x + 1));
         let marked = has(members, name);

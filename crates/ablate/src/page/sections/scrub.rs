@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::Material;
-use crate::page::figure::{Body, Figure, Table, Tree, TreeNode, cell, number};
-use crate::page::read::{Input, text};
+use crate::page::figure::{Bar, Bars, Body, Figure, Table, Tree, TreeNode, cell, maybe, number};
+use crate::page::read::{Input, num, text};
 
 /// What is no node of a tree.
 const APART: [&str; 9] =
@@ -13,6 +13,7 @@ const APART: [&str; 9] =
 pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
     let mut out = Vec::new();
     for input in material.of_kind("scrub") {
+        out.extend(means(input));
         out.push(numbers(input));
         match tree(&input.value) {
             Some(root) => {
@@ -33,6 +34,29 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         }
     }
     out
+}
+
+/// The metric of the scrubbed and the plain model and of the baseline.
+fn means(input: &Input) -> Option<Figure> {
+    let mut table = Table::new(&["run", "metric", "std_err"]);
+    let mut bars = Vec::new();
+    for key in ["original", "scrubbed", "baseline"] {
+        let value = input.value.get(key).unwrap_or(&Value::Null);
+        let Some(mean) = num(value, "mean") else { continue };
+        let std_err = num(value, "std_err");
+        table.row([key.into(), cell(mean), maybe(std_err)]);
+        bars.push(Bar { name: key.into(), value: mean, std_err, group: String::new() });
+    }
+    let label = Some(text(&input.value, "metric_name")).filter(|m| !m.is_empty()).unwrap_or("metric");
+    let body = Body::Bars(Bars { value_label: label.into(), bars, rules: Vec::new() });
+    (!table.rows.is_empty()).then(|| Figure {
+        id: String::new(),
+        title: "The scrubbed model between the plain one and the baseline".into(),
+        how: "A hypothesis that explains everything leaves the metric as it is. Whiskers: 95 % of the mean over rows.".into(),
+        source: input.name.clone(),
+        body,
+        table,
+    })
 }
 
 /// The numbers of a scrub's file.
@@ -84,7 +108,7 @@ fn name(value: &Value) -> String {
 /// All plain fields of a node in one line.
 fn said(value: &Value) -> String {
     let plain = |(key, value): (&String, &Value)| match value {
-        _ if ["name", "id", "children", "parent"].contains(&key.as_str()) => None,
+        _ if ["name", "id", "children", "parent", "depth"].contains(&key.as_str()) => None,
         Value::Number(n) => Some(format!("{key} {}", n.as_f64().map_or_else(|| n.to_string(), number))),
         Value::String(s) => Some(format!("{key} {s}")),
         Value::Bool(b) => Some(format!("{key} {b}")),
