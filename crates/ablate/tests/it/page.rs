@@ -60,6 +60,11 @@ fn small() -> GraphShape {
 
 /// One file of each kind.
 fn every_kind() -> Vec<(&'static str, Value)> {
+    [main_kinds(), other_kinds()].concat()
+}
+
+/// What most reports are made of.
+fn main_kinds() -> Vec<(&'static str, Value)> {
     let shape = small();
     let point =
         |share: f64| json!({"share": share, "size": 3, "metric": 4.0, "std_err": 0.1, "faithfulness": share});
@@ -92,6 +97,12 @@ fn every_kind() -> Vec<(&'static str, Value)> {
             "completeness": [{"kind": "random", "removed": ["a0.h2"], "circuit": 1.0, "model": 1.5, "gap": 0.5}],
             "minimality": [{"name": "a2.h1", "metric": 0.1, "fall": 7.9}], "against": {"node_precision": 1.0, "node_recall": 0.5}}),
         ),
+    ]
+}
+
+/// The rest of them.
+fn other_kinds() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "case",
             json!({"format": "ablate/case", "version": 1, "case": "3", "ablation": "resample", "measure": "wrong",

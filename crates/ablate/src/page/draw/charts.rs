@@ -68,11 +68,7 @@ where
     for (i, series) in lines.series.iter().enumerate() {
         let colour = group(&series.group, i);
         let at: Vec<(f64, f64)> = series.points.iter().map(|p| (along(p.x), p.y)).collect();
-        let bands: Vec<(f64, f64, f64)> =
-            series.points.iter().filter_map(|p| p.band.map(|(l, h)| (along(p.x), l, h))).collect();
-        let up = bands.iter().map(|b| (b.0, b.2));
-        let outline: Vec<(f64, f64)> = up.chain(bands.iter().rev().map(|b| (b.0, b.1))).collect();
-        if bands.len() > 1 {
+        if let Some(outline) = outline(series, along) {
             chart.draw_series([Polygon::new(outline, colour.mix(0.18))])?;
         }
         if series.group != "points" {
@@ -86,6 +82,14 @@ where
         chart.draw_series([Text::new(format!(" {}", shown(&series.name, 22)), (x, y), pen.style(&ink))])?;
     }
     Ok(())
+}
+
+/// The band of a line as a polygon, where it has one.
+fn outline(series: &Series, along: impl Fn(f64) -> f64) -> Option<Vec<(f64, f64)>> {
+    let bands: Vec<(f64, f64, f64)> =
+        series.points.iter().filter_map(|p| p.band.map(|(l, h)| (along(p.x), l, h))).collect();
+    let up = bands.iter().map(|b| (b.0, b.2));
+    (bands.len() > 1).then(|| up.chain(bands.iter().rev().map(|b| (b.0, b.1))).collect())
 }
 
 /// Where labels of rules stand: at the rules, at least `gap` apart.
