@@ -19,6 +19,10 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
     for (input, circuit) in material.inputs.circuits() {
         let node_scores = node_scores(material.inputs, input);
         let edge_scores = edge_scores(material.inputs, input);
+        // a file written by hand has no shape: then the scores' graph is taken
+        let larger = edge_scores
+            .and_then(|(_, s)| Circuit::of_names(s.graph(), circuit.level(), &circuit.names()).ok());
+        let circuit = &larger.unwrap_or_else(|| circuit.clone());
         let graph = draw(circuit, &node_scores, edge_scores);
         let kind = if circuit.level() == Level::Edge { "edges" } else { "nodes" };
         let said = ["/circuit/of", "/prune/circuit/of", "/of"]
