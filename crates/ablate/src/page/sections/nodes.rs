@@ -39,7 +39,9 @@ fn members(material: &Material<'_>, input: &Input) -> Marked {
 
 /// What frames mean.
 fn frames(members: &Marked) -> String {
-    members.as_ref().map_or(String::new(), |(file, _)| format!(" Framed heads are in the circuit of {file}."))
+    members
+        .as_ref()
+        .map_or(String::new(), |(file, _)| format!(" Framed heads are in the circuit from {file}."))
 }
 
 /// Whether two files are of one model, as far as they say.
@@ -152,6 +154,13 @@ fn has(members: &Marked, name: &str) -> bool {
     members.as_ref().is_some_and(|(_, names)| names.contains(name))
 }
 
+/// Whether the circuit has nodes of this kind at all: one of heads leaves input and MLPs as they are. Edges are always in or out.
+fn could_be_in(members: &Marked, name: &str) -> bool {
+    let kind = |name: &str| name.chars().next();
+    let alike = |names: &BTreeSet<String>| names.iter().any(|n| kind(n) == kind(name));
+    members.as_ref().is_some_and(|(_, names)| name.contains("->") || alike(names))
+}
+
 /// Of a node: whether it is a member; of an edge: whether both of its ends are.
 fn is_in(scores: &Scores, row: &ScoreRow, name: &str, members: &Marked) -> bool {
     match scores.level() {
@@ -168,7 +177,7 @@ fn is_in(scores: &Scores, row: &ScoreRow, name: &str, members: &Marked) -> bool 
 fn bars(scores: &Scores, rows: &[&ScoreRow], members: &Marked) -> Vec<Bar> {
     let bar = |row: &&ScoreRow| {
         let name = scores.name(row);
-        let group = match (members.is_none(), is_in(scores, row, &name, members)) {
+        let group = match (!could_be_in(members, &name), is_in(scores, row, &name, members)) {
             (true, _) => "",
             (_, true) => "in",
             _ => "out",
