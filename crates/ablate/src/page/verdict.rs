@@ -13,8 +13,10 @@ use super::{Statement, Tone};
 const FEW_ROWS: f64 = 20.0;
 /// Certificates with a lower rank correlation are not to be trusted.
 const WEAK: f64 = 0.6;
-/// Less than this share of the behaviour is no good circuit.
+/// A good circuit keeps at least this share of the behaviour.
 const GOOD: f64 = 0.8;
+/// One that keeps less than this share has failed.
+const HALF: f64 = 0.5;
 
 /// Kinds of files, those whose results weigh most first.
 const WEIGHTS: [&str; 8] =
@@ -470,7 +472,11 @@ impl Said<'_> {
 
 /// How good a circuit is that keeps this share of the behaviour.
 fn tone(share: f64) -> Tone {
-    if share >= GOOD { Tone::Good } else { Tone::Bad }
+    match share {
+        _ if share >= GOOD => Tone::Good,
+        _ if share >= HALF => Tone::Doubt,
+        _ => Tone::Bad,
+    }
 }
 
 /// Where a score in percent lies with 95 %, from the standard error of the metric and the full model's metric.

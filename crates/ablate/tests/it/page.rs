@@ -250,6 +250,9 @@ fn verdicts_come_first_and_say_what_is_doubtful() {
         "{}",
         half.headline.text
     );
+    let mut middling = bad.clone();
+    middling["faithfulness"] = json!(0.6);
+    assert_eq!(of(middling).headline.tone, Tone::Doubt);
     let bad = of(bad);
     assert_eq!(bad.headline.tone, Tone::Bad);
     assert!(said(&bad, Tone::Bad, "does not pass: equivalence"));

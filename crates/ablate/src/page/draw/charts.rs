@@ -114,9 +114,9 @@ fn tidy(x: f64) -> String {
     text
 }
 
-/// Round numbers between two ends, about five.
+/// Round numbers between two ends, about eight.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+    let rough = (high - low) / 8.0;
     let unit = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * unit).find(|s| *s >= rough).unwrap_or(rough);
     let first = (low / step).ceil() as i64;
