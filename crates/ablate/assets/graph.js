@@ -103,7 +103,7 @@ A.panel = (panel, graph, i, choose) => {
   }
   const side = (name, mine, other) => {
     const list = graph.edges.filter((e) => e[mine] === i).sort((a, b) => Math.abs(b.score || 0) - Math.abs(a.score || 0));
-    panel.append(A.el("h4", null, `${name}: ${list.length}`));
+    panel.append(A.el("h4", null, `${name}${graph.left_out > 0 ? ", of those drawn" : ""}: ${list.length}`));
     const link = (e) => {
       const slot = e.slot ? (mine === "to" ? ` into ${e.slot}` : ` <${e.slot}>`) : "";
       return A.el("button", { type: "button", click: () => choose(e[other]) }, `${graph.nodes[e[other]].name}${slot} ${A.number(e.score)}`);
