@@ -8,7 +8,8 @@ use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
     patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
+    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -98,6 +99,7 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     Interactions(InteractionsArgs),
     Heads(HeadsArgs),
+    Report(ReportArgs),
     Compress(CompressArgs),
     Case(CaseArgs),
 }

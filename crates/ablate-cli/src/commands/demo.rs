@@ -1,17 +1,22 @@
 //! `ablate demo`: the main job on a built-in model whose circuit is known.
 
+use std::path::{Path, PathBuf};
+
 use ablate::effects::{self, ablate_nodes};
+use ablate::files::check_writable;
 use ablate::graph::{Circuit, Plan, Positions, Scores, compare};
 use ablate::manifest::DataStamp;
 use ablate::model::{Model, builtin};
+use ablate::page::{Inputs, Page};
 use ablate::prune::{self, Order, PruneConfig};
-use ablate::report::{DemoReport, EffectRow, node_scores};
+use ablate::report::{DemoReport, EffectRow, node_scores, result};
 use ablate::task::{self, TaskRequest};
 use ablate::{Ablation, Error, Metric, Result};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::prune::{Outcomes, held_out, prune_all, report};
+use super::report::Targets;
 use crate::app::App;
 use crate::lab::{Edit, Lab, Rows};
 use crate::outcome::Outcome;
@@ -22,7 +27,7 @@ use crate::table::{Table, number, percent};
 ///
 /// Exit status 1 if the known circuit is not what was found.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  ablate demo")]
+#[command(after_help = "Examples:\n  ablate demo\n  ablate demo -o report.html")]
 pub(crate) struct DemoArgs {
     /// The built-in model; see `ablate models`
     #[arg(default_value = "builtin:induction")]
@@ -30,6 +35,9 @@ pub(crate) struct DemoArgs {
     /// Number of rows made; a third is held back
     #[arg(short, long, value_name = "N", default_value_t = 150)]
     n: usize,
+    /// Write a page about it too; see `ablate report`
+    #[arg(short, long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
 }
 
 /// Percent of the full model's score that pruning may lose.
@@ -40,6 +48,9 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
     let name = args.model.strip_prefix("builtin:").unwrap_or(&args.model);
     let known = builtin::list().iter().map(|m| m.name);
     let truth = builtin::truth(name).ok_or_else(|| Error::unknown("built-in model", name, known))?;
+    if let Some(path) = &args.out {
+        check_writable(path)?;
+    }
     let model = app.load(&format!("builtin:{name}"))?;
     let rows = make_rows(app, &model, args.n)?;
     let mut lab = Lab::of(model, rows, Metric::LogitDiff)?;
@@ -83,6 +94,9 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
         recovered: truth == found,
         cost,
     };
+    if let Some(path) = &args.out {
+        write_page(app, &lab, result("demo", &report, &app.warnings(), run.manifest())?, path)?;
+    }
     run.finish("demo", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report)?;
@@ -95,6 +109,18 @@ fn make_rows(app: &App<'_>, model: &Model, n: usize) -> Result<Rows> {
     let request = TaskRequest { n, seed: app.globals.seed, options: &options, codec: model.codec() };
     let data = task::find("induction")?.generate(&request)?;
     Rows::of(model, data, DataStamp { file: "task induction".to_owned(), of: n, ..DataStamp::default() })
+}
+
+/// The page of the demo, with the model's attention on two prompts.
+fn write_page(app: &App<'_>, lab: &Lab, value: Value, path: &Path) -> Result<()> {
+    let mut inputs = Inputs::default();
+    inputs.add_value("demo", value);
+    let rows = super::report::first_rows(&lab.model, &lab.rows.dataset, 2)?;
+    let looked = super::report::look(app, &lab.model, &rows, &inputs)?;
+    let page = Page::new(&inputs, Some(looked));
+    super::report::write(&page, Targets { html: Some(path), ..Targets::default() })?;
+    app.printer.status(&format!("written to {}", path.display()));
+    Ok(())
 }
 
 fn config(edit: &Edit) -> PruneConfig {

@@ -14,6 +14,7 @@ pub(crate) mod path;
 pub(crate) mod predict;
 pub(crate) mod prune;
 pub(crate) mod rank_curve;
+pub(crate) mod report;
 pub(crate) mod scrub;
 pub(crate) mod select;
 pub(crate) mod sweep;
@@ -44,6 +45,7 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Prune(args) => prune::run(app, args),
         Command::Scrub(args) => scrub::run(app, args),
         Command::Compare(args) => compare::run(app, args),
+        Command::Report(args) => report::run(app, args),
         Command::Interactions(args) => interactions::run(app, args),
         Command::Heads(args) => heads::run(app, args),
         Command::Compress(args) => compress::run(app, args),

@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "models",
     "inspect",
     "predict",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 24] = [
     "compare",
     "interactions",
     "heads",
+    "report",
     "compress",
     "demo",
     "case",

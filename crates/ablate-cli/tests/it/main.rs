@@ -8,6 +8,7 @@ mod compress;
 mod edges;
 mod help;
 mod memory;
+mod report;
 mod results;
 mod scrub;
 mod stop;

@@ -16,6 +16,7 @@ const COLOURS: [(&str, RGBColor); 2] =
 /// What cannot be drawn.
 pub fn effects(report: &CaseReport) -> Result<String> {
     let mut text = String::new();
+    crate::font::register()?;
     draw(report, &mut text)
         .map_err(|e| Error::argument(format!("cannot draw the effects: {e}"), "report this"))?;
     Ok(text)

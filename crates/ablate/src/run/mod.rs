@@ -3,6 +3,7 @@
 
 pub(crate) mod means;
 mod paths;
+mod patterns;
 mod typed;
 
 use ablate_graph::{Node, Plan, Random, Side};
@@ -71,7 +72,8 @@ trait Evaluate: Send + std::fmt::Debug {
     fn activation_bytes(&self) -> usize;
     fn blocks(&self) -> usize;
     fn holds(&self) -> bool;
-    fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>>;
+    fn logits(&mut self, plan: &Plan, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>>;
+    fn patterns(&mut self, heads: &[Node]) -> Result<Vec<Vec<Vec<f64>>>>;
 }
 
 /// A model, a batch and a metric: evaluates plans.
@@ -196,13 +198,29 @@ impl<'m> Study<'m> {
     /// # Errors
     /// Values that are not finite.
     pub fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+        self.edited_logits(&Plan::on(side), at)
+    }
+
+    /// As [`Study::logits`], of a plan's run. Its edits put zeros in place or nothing else is known to the engine.
+    ///
+    /// # Errors
+    /// As [`Study::logits`]; plans with other sources than zero.
+    pub fn edited_logits(&mut self, plan: &Plan, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
         if at.len() != self.batch.len() || at.iter().any(Vec::is_empty) {
             return Err(Error::argument(
                 "every row needs at least one position",
                 "pass one list of positions a row",
             ));
         }
-        self.inner.logits(side, at)
+        self.inner.logits(plan, at)
+    }
+
+    /// Attention patterns of `heads` in the plain clean run: `[heads][examples][len × len]`, queries by keys, row after row.
+    ///
+    /// # Errors
+    /// Nodes that are no heads of the model; values that are not finite.
+    pub fn patterns(&mut self, heads: &[Node]) -> Result<Vec<Vec<Vec<f64>>>> {
+        self.inner.patterns(heads)
     }
 }
 

@@ -527,9 +527,9 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         self.blocks.len() == 1 && self.bytes() + self.trial_bytes() <= self.setup.budget
     }
 
-    fn logits(&mut self, side: Side, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+    fn logits(&mut self, plan: &Plan, at: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
         let engine = Engine::reading(self.cfg, self.weights, &self.whole, at.to_vec());
-        let plan = engine.compile(&Plan::on(side))?;
+        let plan = engine.compile(plan)?;
         let vocab = self.cfg.d_vocab_out;
         let run = engine.base(
             &plan,
@@ -539,5 +539,9 @@ impl<T: Real> Evaluate for Typed<'_, T> {
             &AllLogits { d_vocab_out: vocab } as &dyn Judge<T>,
         )?;
         Ok(run.values.chunks_exact(vocab).map(<[f64]>::to_vec).collect())
+    }
+
+    fn patterns(&mut self, heads: &[Node]) -> Result<Vec<Vec<Vec<f64>>>> {
+        super::patterns::of(self.cfg, self.weights, &self.whole, heads)
     }
 }

@@ -14,6 +14,7 @@ mod golden_edges;
 mod golden_nodes;
 mod heads;
 mod interactions;
+mod page;
 mod reads;
 mod real;
 mod scrub;

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Makes reports on a built-in model, one of them from hostile files, and uses them in headless Chromium (scripts/check-report.mjs).
+# Screenshots go to target/report-screenshots, or to the folder that ABLATE_SCREENSHOTS names.
+# Exit 0: passed. Exit 3: no browser can be had here; says SKIPPED loudly. Anything else: failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+out=${ABLATE_SCREENSHOTS:-$root/target/report-screenshots}
+
+skip() {
+    echo "SKIPPED: the report was not tried in a browser: $1" >&2
+    exit 3
+}
+
+command -v node >/dev/null 2>&1 || skip "there is no node"
+export ABLATE_CHROMIUM=${ABLATE_CHROMIUM:-/usr/bin/chromium}
+if [ ! -x "$ABLATE_CHROMIUM" ]; then
+    command -v apt-get >/dev/null 2>&1 || skip "there is no chromium, and no apt-get to install it"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 ||
+        skip "chromium cannot be installed (is there a network? are you root?)"
+fi
+tools=$root/target/report-tools
+if [ ! -d "$tools/node_modules/puppeteer-core" ]; then
+    mkdir -p "$tools"
+    npm install --prefix "$tools" --silent --no-audit --no-fund puppeteer-core@25.16.0 >/dev/null 2>&1 ||
+        skip "puppeteer-core cannot be installed (is there a network?)"
+fi
+export ABLATE_NODE_MODULES=$tools
+
+ablate=${ABLATE:-}
+if [ -z "$ablate" ]; then
+    cargo build -p ablate-cli
+    ablate=${CARGO_TARGET_DIR:-$root/target}/debug/ablate
+fi
+rm -rf "$out"
+mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+run() { "$ablate" -q "$@" >/dev/null; }
+model=builtin:induction
+run task induction --model $model -n 40 --set corruption=no-repeat -o induction.jsonl
+run sweep $model induction.jsonl --ablation resample --json heads.json
+run sweep $model induction.jsonl --nodes all --ablation mean --json all.json
+run rank-curve $model induction.jsonl --ablation mean --json curve.json
+run patch $model induction.jsonl --site resid-pre --by layer,position --json grid.json
+run patch $model induction.jsonl --site head-out --by layer,head --json grid-heads.json
+run prune $model induction.jsonl --ablation resample --test-fraction 0.3 --json circuit.json
+run prune $model induction.jsonl --ablation resample --order random --orders 3 --json random.json
+run compare circuit.json random.json --model $model --data induction.jsonl --ablation resample --json comparison.json
+run discover $model induction.jsonl --method eap-ig-inputs --certify 30 --json scores.json
+run select scores.json --top 12 --absolute --prune -o edges.json
+run verify $model edges.json induction.jsonl --curve --scores scores.json --tests --random 20 --completeness --minimality --json evaluation.json
+run case effects 3 -n 20 --scales 0,0.5,1,2 --json effects.json
+run predict $model "cat dog bird cat" --json prediction.json
+# the formats of commands whose results are only read here
+cat >interactions.json <<'J'
+{"format": "ablate/interactions", "version": 1, "degree": 2, "residual": 0.01,
+ "terms": [{"nodes": [], "coefficient": -0.9}, {"nodes": ["a0.h2"], "coefficient": 0.4}, {"nodes": ["a2.h1"], "coefficient": 0.3},
+           {"nodes": ["a0.h2", "a2.h1"], "coefficient": 9.1}], "pairs": [{"nodes": ["a0.h2", "a2.h1"], "naive": -7.9}]}
+J
+cat >scrub.json <<'J'
+{"format": "ablate/scrub", "version": 1, "recovered": 0.93, "interval": [0.9, 0.95], "title": "induction", "metric_name": "logit-diff",
+ "original": {"mean": 8.8, "std_err": 0.1}, "scrubbed": {"mean": 8.1, "std_err": 0.2}, "baseline": {"mean": -0.9, "std_err": 0.2},
+ "nodes": [{"name": "output", "parent": null, "paths": ["logits"], "sampler": "exact"},
+           {"name": "induction", "parent": "output", "paths": ["a2.h1->logits"], "sampler": "same answer"},
+           {"name": "previous", "parent": "induction", "paths": ["a0.h2->a2.h1<k>"], "sampler": "same token"}]}
+J
+run report heads.json all.json curve.json grid.json grid-heads.json circuit.json random.json comparison.json scores.json edges.json \
+    evaluation.json effects.json prediction.json interactions.json scrub.json \
+    -o "$out/whole.html" --markdown "$out/whole.md" --figures "$out/figures" --model $model --data induction.jsonl --prompts 2
+run report heads.json -o "$out/small.html"
+run demo -o "$out/demo.html"
+# names, prompts and warnings that would run if they were markup; a file cut short, one of another version, one of another program
+python3 - <<'P'
+import json
+bad = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1><!--\u2028`<svg onload=hacked=1>`"
+trace = json.load(open("circuit.json"))
+trace["warnings"] = [bad]
+trace["order"] = bad
+trace["manifest"]["program"] = bad
+trace["manifest"]["command"] = ["ablate", bad]
+trace["manifest"]["model"]["name"] = bad
+trace["manifest"]["data"]["task"] = "javascript:hacked=1"
+for step in trace["steps"]:
+    step["candidate"] = bad
+json.dump(trace, open("hostile.json", "w"))
+tree = {"name": bad, "x": bad, "children": [{"name": "=1+1", "children": []}]}
+json.dump({"format": "ablate/scrub", "version": 1, bad: bad, "tree": tree}, open("hostile-scrub.json", "w"))
+json.dump({"format": "ablate/interactions", "version": 1, "terms": [{"nodes": [bad, "b"], "coefficient": 1}]}, open("hostile-i.json", "w"))
+json.dump({"format": "ablate/prediction", "version": 1, "texts": [bad], "top": [{"token": bad, "id": 1, "logit": 1, "probability": 1}]},
+          open("hostile-p.json", "w"))
+open("cut.json", "w").write(open("heads.json").read()[:900])
+json.dump({"format": "ablate/trace", "version": 2}, open("newer.json", "w"))
+json.dump({"format": "ablate/unheard-of", "version": 1}, open("unknown.json", "w"))
+row = {"clean_tokens": [9, 17, 3, 9], "corrupt_tokens": [9, 17, 3, 5], "answer_tokens": [17], "wrong_answer_tokens": [3]}
+open("tokens.jsonl", "w").write(json.dumps(row) + "\n")
+P
+cp hostile.json '<img src=x onerror=hacked=1>.json'
+run report hostile.json '<img src=x onerror=hacked=1>.json' hostile-scrub.json hostile-i.json hostile-p.json cut.json newer.json unknown.json \
+    heads.json -o "$out/hostile.html" --markdown "$out/hostile.md" --figures "$out/hostile-figures" --model $model --data tokens.jsonl
+for part in "cut" "newer" "unknown"; do
+    grep -q "$part" "$out/hostile.md" || { echo "FAILED: the report does not name $part.json" >&2; exit 1; }
+done
+cd "$root"
+node scripts/check-report.mjs "$out" "$out/whole.html" "$out/small.html" "$out/demo.html" "$out/hostile.html"
+echo "screenshots: ${out#"$root"/}"
