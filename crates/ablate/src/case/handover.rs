@@ -136,9 +136,9 @@ pub fn pairs(case: &Case, n: usize, seed: u64) -> Result<Dataset> {
         let corrupt = Inputs::drawn(case, 2 * n, seed.wrapping_add(2 * round + 1))?;
         for i in 0..clean.len() {
             if out.len() < n && clean.differ(case, i, &corrupt, i) {
-                let label = |inputs: &Inputs| match case.says_token() {
-                    true => Labels::Tokens(vec![argmax(inputs.read(i)) as u32]),
-                    false => Labels::default(),
+                let label = |inputs: &Inputs| {
+                    let class = case.says_token().then(|| argmax(inputs.read(i)) as u32);
+                    class.map_or_else(Labels::default, |class| Labels::Tokens(vec![class]))
                 };
                 out.push(Pair {
                     corrupt: Some(Prompt::Tokens(corrupt.ids[i].clone())),

@@ -192,6 +192,7 @@ fn at(text: &str) -> std::result::Result<(&str, Option<Where>), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a failed test may panic
 mod tests {
     use super::Path;
 
