@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ablate::dataset::Limits;
 use ablate::model::Row;
-use ablate::report::{self, Base, Cost, ScrubNode, ScrubReport, ScrubSize, ScrubValue};
+use ablate::report::{Base, Cost, ScrubNode, ScrubReport, ScrubSize, ScrubValue};
 use ablate::scrub::{Hypothesis, Labels, Measured, Recovered, Scrub, ScrubCost, ScrubSetup, recovered};
 use ablate::task::{self, Options, TaskRequest};
 use ablate::verify::Bound;
@@ -120,8 +120,8 @@ fn begin(scrub: &Scrub<'_>, cost: &ScrubCost, measured: Measured, r: &Recovered,
         baseline: ScrubValue::new(measured.baseline),
         recovered: r.share,
         interval: r.interval,
-        nodes: nodes(&scrub),
-        added: added(&scrub),
+        nodes: nodes(scrub),
+        added: added(scrub),
         size: ScrubSize {
             plain_rows: cost.plain_rows,
             cells: cost.cells,
