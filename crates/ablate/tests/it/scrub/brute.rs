@@ -252,7 +252,9 @@ fn brute(model: &Model, batch: &Batch, scrub: &Scrub<'_>) -> Vec<f64> {
 
 #[test]
 fn treeified_models_are_the_memoised_ones() {
-    let all: [&[(&str, &str, &[&str], &str)]; 6] = [
+    /// Name, parent, paths, rows.
+    type Told<'a> = (&'a str, &'a str, &'a [&'a str], &'a str);
+    let all: [&[Told<'_>]; 6] = [
         &[("logits", "a", &["a1.h1 -> logits"], "unconditional"), ("a", "b", &["a0.h2 -> <k>"], "exact")],
         &[
             ("logits", "a", &["a1.* -> logits"], "unconditional"),
