@@ -250,9 +250,12 @@ fn brute(model: &Model, batch: &Batch, scrub: &Scrub<'_>) -> Vec<f64> {
         .collect()
 }
 
+/// Parent, name, paths, sampler.
+type Node4<'a> = (&'a str, &'a str, &'a [&'a str], &'a str);
+
 #[test]
 fn treeified_models_are_the_memoised_ones() {
-    let all: [&[(&str, &str, &[&str], &str)]; 6] = [
+    let all: [&[Node4<'_>]; 6] = [
         &[("logits", "a", &["a1.h1 -> logits"], "unconditional"), ("a", "b", &["a0.h2 -> <k>"], "exact")],
         &[
             ("logits", "a", &["a1.* -> logits"], "unconditional"),

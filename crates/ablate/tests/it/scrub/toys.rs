@@ -31,7 +31,7 @@ fn within(what: &str, (mean, error): (f64, f64), wanted: f64) {
 /// Two detectors and a sum: x uniform on {0..9}³, y = x0 > 3 or x1 > 3, loss = (A + B + 0.1 C - y)².
 fn detectors() -> (Functions, Batch) {
     let mut f = Functions::new();
-    let [x0, x1, x2, y] = ["x0", "x1", "x2", "y"].map(|n| n.to_owned());
+    let [x0, x1, x2, y] = ["x0", "x1", "x2", "y"].map(str::to_owned);
     let x: Vec<u32> = [x0, x1, x2, y].iter().enumerate().map(|(i, n)| input(&mut f, n, i)).collect();
     let sig = |x: f64| 1.0 / (1.0 + (-x).exp());
     let a = f.function("A", &x[..3], move |v| sig(v[0] + 0.1 * v[1] - 0.05 * v[2] - 3.0));
