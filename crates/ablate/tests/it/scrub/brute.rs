@@ -250,10 +250,11 @@ fn brute(model: &Model, batch: &Batch, scrub: &Scrub<'_>) -> Vec<f64> {
         .collect()
 }
 
+/// What a hypothesis says of a node: parent, name, paths, sampler.
+type Told<'a> = (&'a str, &'a str, &'a [&'a str], &'a str);
+
 #[test]
 fn treeified_models_are_the_memoised_ones() {
-    /// Name, parent, paths, rows.
-    type Told<'a> = (&'a str, &'a str, &'a [&'a str], &'a str);
     let all: [&[Told<'_>]; 6] = [
         &[("logits", "a", &["a1.h1 -> logits"], "unconditional"), ("a", "b", &["a0.h2 -> <k>"], "exact")],
         &[

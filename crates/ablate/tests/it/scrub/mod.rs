@@ -3,6 +3,7 @@
 mod brute;
 mod draws;
 mod illegal;
+mod paths;
 mod planted;
 mod same_as;
 mod toys;
