@@ -78,7 +78,7 @@ impl Journal {
 
     /// Number of finished variants.
     pub fn len(&self) -> usize {
-        self.done.len()
+        self.done.keys().filter(|name| !name.contains(PART)).count()
     }
 
     /// Whether nothing is finished yet.
@@ -175,6 +175,9 @@ impl std::fmt::Debug for Session<'_, '_> {
     }
 }
 
+/// Stands between the name of a plan and of the rows, where a line of a journal is about some rows only.
+const PART: char = '@';
+
 /// Tokens that are evaluated between two looks at the observer.
 const TOKENS_PER_STEP: usize = 16384;
 
@@ -245,21 +248,62 @@ impl<'m, 'o> Session<'m, 'o> {
         if !missing.is_empty() {
             self.catch_up()?;
         }
-        let tokens: usize = self.study.batch().rows().iter().map(|r| r.clean.len()).sum();
-        for some in missing.chunks(plans_at_once(tokens)) {
-            if self.observer.stopped() {
-                return Err(Error::Stopped { finished: self.journal.as_ref().map(Journal::len) });
-            }
-            let group: Vec<Plan> = some.iter().map(|&i| plans[i].clone()).collect();
-            for (&i, values) in some.iter().zip(self.study.evaluate(&group)?) {
-                if let Some(journal) = &mut self.journal {
-                    journal.put(keys[i].clone(), &values)?;
-                }
-                out[i] = Some(values);
-            }
-            self.observer.advance(some.len(), 0);
+        if missing.is_empty() {
+            return Ok(out.into_iter().flatten().collect());
+        }
+        self.study.prepare(plans)?;
+        for (&i, values) in missing.iter().zip(self.measure(plans, &keys, &missing)?) {
+            out[i] = Some(values);
         }
         Ok(out.into_iter().flatten().collect())
+    }
+
+    /// The metric of those of `plans` that the journal does not have whole, `[wanted][examples]`. With several blocks all
+    /// plans are run on one before the next: a block's base runs take as long as many plans.
+    fn measure(&mut self, plans: &[Plan], keys: &[String], wanted: &[usize]) -> Result<Vec<Vec<f64>>> {
+        let blocks = self.study.blocks();
+        let mut out = vec![vec![0.0; self.study.batch().len()]; wanted.len()];
+        let (mut done, mut told) = (0, 0);
+        for block in 0..blocks {
+            let rows = self.study.block_rows(block);
+            let name = |w: usize| match blocks {
+                1 => keys[wanted[w]].clone(),
+                _ => format!("{}{PART}{}+{}", keys[wanted[w]], rows.start, rows.len()),
+            };
+            let missing: Vec<usize> = (0..wanted.len())
+                .filter(|&w| match self.in_journal(&name(w), rows.len()) {
+                    Some(values) => {
+                        out[w][rows.clone()].copy_from_slice(values);
+                        false
+                    }
+                    None => true,
+                })
+                .collect();
+            done += wanted.len() - missing.len();
+            let tokens: usize = self.study.batch().rows()[rows.clone()].iter().map(|r| r.clean.len()).sum();
+            for some in missing.chunks(plans_at_once(tokens)) {
+                if self.observer.stopped() {
+                    return Err(Error::Stopped { finished: self.journal.as_ref().map(Journal::len) });
+                }
+                let group: Vec<Plan> = some.iter().map(|&w| plans[wanted[w]].clone()).collect();
+                for (&w, values) in some.iter().zip(self.study.evaluate_block(block, &group)?) {
+                    if let Some(journal) = &mut self.journal {
+                        journal.put(name(w), &values)?;
+                    }
+                    out[w][rows.clone()].copy_from_slice(&values);
+                }
+                done += some.len();
+                self.observer.advance(done / blocks - told, 0);
+                told = done / blocks;
+            }
+        }
+        self.observer.advance(wanted.len() - told, 0);
+        if let Some(journal) = self.journal.as_mut().filter(|_| blocks > 1) {
+            for (&i, values) in wanted.iter().zip(&out) {
+                journal.put(keys[i].clone(), values)?;
+            }
+        }
+        Ok(out)
     }
 
     /// As [`Session::evaluate`] for one plan that may be accepted next: its run is kept.
@@ -299,8 +343,13 @@ impl<'m, 'o> Session<'m, 'o> {
     }
 
     fn known(&self, key: &str) -> Option<Vec<f64>> {
-        let values = self.journal.as_ref()?.done.get(key)?;
-        (values.len() == self.study.batch().len()).then(|| values.clone())
+        self.in_journal(key, self.study.batch().len()).map(<[f64]>::to_vec)
+    }
+
+    /// The `n` values that the journal has under this name.
+    fn in_journal(&self, name: &str, n: usize) -> Option<&[f64]> {
+        let values = self.journal.as_ref()?.done.get(name)?;
+        (values.len() == n).then_some(&values[..])
     }
 
     /// Makes the accepted plan's run the current one, if it is not yet.

@@ -1,10 +1,13 @@
 //! Running plans on a model and a data set: base runs, ablation sources and blocks under a memory budget are made once
 //! and shared by everything that is evaluated.
 
+mod blocks;
 pub(crate) mod means;
 mod paths;
 mod patterns;
 mod typed;
+
+use std::ops::Range;
 
 use ablate_graph::{Node, Plan, Random, Side};
 use ablate_model::Batch;
@@ -63,6 +66,9 @@ pub struct Estimate {
 trait Evaluate: Send + std::fmt::Debug {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>>;
     fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>>;
+    fn evaluate_block(&mut self, block: usize, plans: &[Plan]) -> Result<Vec<Vec<f64>>>;
+    fn block_rows(&self, block: usize) -> Range<usize>;
+    fn states_made(&self) -> u64;
     fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>>;
     fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>>;
     fn accept(&mut self);
@@ -127,6 +133,35 @@ impl<'m> Study<'m> {
             return Ok(Vec::new());
         }
         self.inner.evaluate(plans)
+    }
+
+    /// The metric of each plan's run on the rows of one block of [`Study::blocks`], `[plans][rows]`. That block's base runs are
+    /// kept until another block is run: with several blocks, run all plans on one, then on the next.
+    ///
+    /// # Errors
+    /// As [`Study::evaluate`]; a block that there is not. [`Study::prepare`] must have seen the plans.
+    pub fn evaluate_block(&mut self, block: usize, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {
+        if block >= self.blocks() {
+            return Err(Error::argument(
+                format!("there is no block {block}"),
+                format!("there are {}", self.blocks()),
+            ));
+        }
+        self.forward_rows += (plans.len() * self.inner.block_rows(block).len()) as u64;
+        if plans.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.evaluate_block(block, plans)
+    }
+
+    /// The rows of a block.
+    pub(crate) fn block_rows(&self, block: usize) -> Range<usize> {
+        self.inner.block_rows(block)
+    }
+
+    /// How often base runs were made for a block.
+    pub fn states_made(&self) -> u64 {
+        self.inner.states_made()
     }
 
     /// The metric of one plan's run, kept so that [`Study::accept`] can make it the start of the runs after it.

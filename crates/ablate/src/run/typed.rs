@@ -1,5 +1,6 @@
 //! A study in one number type: the batch in blocks that fit the memory budget, their base runs and sources.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ablate_graph::{Node, Plan, Side, Source};
@@ -21,11 +22,11 @@ const MEAN_TOKENS: usize = 2048;
 
 /// Rows of the batch that are run together.
 #[derive(Debug)]
-struct Block<T> {
-    batch: Batch,
+pub(super) struct Block<T> {
+    pub(super) batch: Batch,
     /// Index of each row in the whole batch.
-    rows: Vec<usize>,
-    state: Option<State<T>>,
+    pub(super) rows: Vec<usize>,
+    pub(super) state: Option<State<T>>,
 }
 
 /// What has been computed for a block.
@@ -36,20 +37,24 @@ pub(super) struct State<T> {
     /// What each donor run kept.
     donors: Vec<(Source, Keep)>,
     pub(super) clean: Option<Base<T>>,
-    corrupt: Option<Base<T>>,
+    pub(super) corrupt: Option<Base<T>>,
     /// The run that accepted edits start from, and the last trial.
-    current: Option<Base<T>>,
+    pub(super) current: Option<Base<T>>,
     trial: Option<Base<T>>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Typed<'m, T> {
-    cfg: &'m Config,
-    weights: &'m Weights<T>,
-    setup: Setup,
-    whole: Batch,
-    blocks: Vec<Block<T>>,
+    pub(super) cfg: &'m Config,
+    pub(super) weights: &'m Weights<T>,
+    pub(super) setup: Setup,
+    pub(super) whole: Batch,
+    pub(super) blocks: Vec<Block<T>>,
+    /// Blocks' states made: each has its base and donor runs.
+    pub(super) states_made: u64,
+    /// Values of the plain runs of the clean and the corrupt text, once they were asked for.
+    plain: [Option<Vec<f64>>; 2],
     means: Vec<Means<T>>,
     /// What every base run and source must keep: grows with the plans seen.
     base_keep: Keep,
@@ -68,6 +73,8 @@ impl<'m, T: Real> Typed<'m, T> {
             setup,
             whole: batch,
             blocks,
+            states_made: 0,
+            plain: [None, None],
             means: Vec::new(),
             base_keep: Keep::PRE,
             source_keep: Vec::new(),
@@ -199,7 +206,7 @@ impl<'m, T: Real> Typed<'m, T> {
     }
 
     /// Numbers that one token of the longest row takes in base runs and donor runs.
-    fn per_token(&self) -> usize {
+    pub(super) fn per_token(&self) -> usize {
         let len = self.whole.max_len();
         let runs = |s: &Source| matches!(s, Source::Resample | Source::ResampleOther { .. } | Source::Clean);
         let donors = self.source_keep.iter().filter(|(s, _)| runs(s));
@@ -220,65 +227,7 @@ impl<'m, T: Real> Typed<'m, T> {
         tokens * self.per_token() * size_of::<T>()
     }
 
-    fn split(&mut self) {
-        let per_token = self.per_token() * size_of::<T>();
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
-        let mut used = 0;
-        for (i, row) in self.whole.rows().iter().enumerate() {
-            let bytes = row.clean.len() * per_token;
-            if used > 0 && used + bytes > self.setup.budget {
-                groups.push(Vec::new());
-                used = 0;
-            }
-            let last = groups.len() - 1;
-            groups[last].push(i);
-            used += bytes;
-        }
-        self.blocks = groups
-            .into_iter()
-            .map(|rows| Block { batch: self.whole.subset(&rows), rows, state: None })
-            .collect();
-    }
-
-    /// Calls `f` with every block's engine and state, made on the way; drops states that do not fit together.
-    pub(super) fn each_block<R>(
-        &mut self,
-        mut f: impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
-    ) -> Result<Vec<R>> {
-        let hold = self.blocks.len() == 1;
-        let mut out = Vec::with_capacity(self.blocks.len());
-        for b in 0..self.blocks.len() {
-            let mut block = std::mem::replace(
-                &mut self.blocks[b],
-                Block { batch: Batch::default(), rows: vec![], state: None },
-            );
-            let result = self.in_block(&mut block, &mut f);
-            if !hold {
-                block.state = None;
-            }
-            self.blocks[b] = block;
-            out.push(result?);
-        }
-        Ok(out)
-    }
-
-    fn in_block<R>(
-        &self,
-        block: &mut Block<T>,
-        f: &mut impl FnMut(&Engine<'_, T>, &mut State<T>, &[usize]) -> Result<R>,
-    ) -> Result<R> {
-        let engine = Engine::new(self.cfg, self.weights, &block.batch);
-        let mut state = match block.state.take() {
-            Some(state) => state,
-            None => self.new_state(&engine)?,
-        };
-        self.fill_sources(&engine, &mut state, &block.rows)?;
-        let result = f(&engine, &mut state, &block.rows);
-        block.state = Some(state);
-        result
-    }
-
-    fn new_state(&self, engine: &Engine<'_, T>) -> Result<State<T>> {
+    pub(super) fn new_state(&self, engine: &Engine<'_, T>) -> Result<State<T>> {
         let reference = if self.setup.metric.compares() {
             let all = AllLogits { d_vocab_out: self.cfg.d_vocab_out };
             let plan = Compiled::default();
@@ -298,7 +247,12 @@ impl<'m, T: Real> Typed<'m, T> {
         })
     }
 
-    fn fill_sources(&self, engine: &Engine<'_, T>, state: &mut State<T>, rows: &[usize]) -> Result<()> {
+    pub(super) fn fill_sources(
+        &self,
+        engine: &Engine<'_, T>,
+        state: &mut State<T>,
+        rows: &[usize],
+    ) -> Result<()> {
         for &(source, keep) in &self.source_keep {
             if state.donors.iter().any(|(s, k)| *s == source && k.has(keep)) {
                 continue;
@@ -354,64 +308,45 @@ impl<'m, T: Real> Typed<'m, T> {
         }
         slot.as_ref().ok_or_else(|| Error::argument("internal: no base run", "report this"))
     }
-
-    /// Puts the values of blocks (`[plans, rows of the block]`) into `[plans][all rows]`.
-    pub(super) fn gather(&self, plans: usize, blocks: Vec<(Vec<f64>, Vec<usize>)>) -> Vec<Vec<f64>> {
-        let mut out = vec![vec![0.0; self.whole.len()]; plans];
-        for (values, rows) in blocks {
-            for (p, chunk) in values.chunks_exact(rows.len().max(1)).enumerate() {
-                for (v, &row) in chunk.iter().zip(&rows) {
-                    out[p][row] = *v;
-                }
-            }
-        }
-        out
-    }
 }
 
 impl<T: Real> Evaluate for Typed<'_, T> {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>> {
         self.prepare(&[])?;
+        if let Some(values) = &self.plain[usize::from(side == Side::Corrupt)] {
+            return Ok(values.clone());
+        }
         // of a run that no plan starts from only the values are wanted
         let seen = self.seen[usize::from(side == Side::Corrupt)];
         let keep = if seen { self.base_keep } else { Keep::NONE };
         let blocks = self.each_block(|engine, state, rows| {
             Ok((Self::base(engine, state, side, keep)?.values.clone(), rows.to_vec()))
         })?;
-        Ok(self.gather(1, blocks).remove(0))
+        let values = self.gather(1, blocks).remove(0);
+        self.plain[usize::from(side == Side::Corrupt)] = Some(values.clone());
+        Ok(values)
     }
 
     fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {
         self.prepare(plans)?;
         let keep = self.base_keep;
         let blocks = self.each_block(|engine, state, rows| {
-            let n = rows.len();
-            let compiled: Vec<Compiled> =
-                plans.iter().map(|p| Ok(engine.compile(p)?)).collect::<Result<_>>()?;
-            let mut values = vec![0.0; plans.len() * n];
-            for side in [Side::Clean, Side::Corrupt] {
-                let some: Vec<usize> = (0..plans.len()).filter(|&i| plans[i].side == side).collect();
-                if some.is_empty() {
-                    continue;
-                }
-                let refs: Vec<&Compiled> = some.iter().map(|&i| &compiled[i]).collect();
-                if state.current.as_ref().is_none_or(|c| c.plan.side != side) {
-                    Self::base(engine, state, side, keep)?;
-                }
-                let from = match (&state.current, side) {
-                    (Some(current), _) if current.plan.side == side => Some(current),
-                    (_, Side::Clean) => state.clean.as_ref(),
-                    (_, Side::Corrupt) => state.corrupt.as_ref(),
-                };
-                let from = from.ok_or_else(|| Error::argument("internal: no base run", "report this"))?;
-                let v = engine.variants(from, &refs, &state.sources, &state.judge)?;
-                for (j, &i) in some.iter().enumerate() {
-                    values[i * n..(i + 1) * n].copy_from_slice(&v[j * n..(j + 1) * n]);
-                }
-            }
-            Ok((values, rows.to_vec()))
+            Ok((Self::variants(engine, state, plans, rows.len(), keep)?, rows.to_vec()))
         })?;
         Ok(self.gather(plans.len(), blocks))
+    }
+
+    fn evaluate_block(&mut self, block: usize, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {
+        let keep = self.base_keep;
+        let n = self.blocks[block].rows.len();
+        let values = self
+            .one_block(block, |engine, state, rows| Self::variants(engine, state, plans, rows.len(), keep))?;
+        Ok(values.chunks_exact(n.max(1)).map(<[f64]>::to_vec).collect())
+    }
+
+    fn block_rows(&self, block: usize) -> Range<usize> {
+        let rows = &self.blocks[block].rows;
+        rows.first().map_or(0..0, |&first| first..first + rows.len())
     }
 
     fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>> {
@@ -493,7 +428,8 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         };
         let blocks = self.bytes().div_ceil(self.setup.budget.max(1)).max(1);
         let tokens: usize = self.whole.rows().iter().map(|r| r.clean.len()).sum();
-        let at_once = tokens.div_ceil(blocks) * plans_at_once(tokens).min(plans.len().max(1));
+        let tokens = tokens.div_ceil(blocks);
+        let at_once = tokens * plans_at_once(tokens).min(plans.len().max(1));
         let (tables, mean_bytes) = self.mean_bytes();
         let averaged: usize = match &self.setup.mean_set {
             Some(set) if mean_bytes > 0 => set.rows().iter().map(|r| r.clean.len()).sum(),
@@ -521,6 +457,10 @@ impl<T: Real> Evaluate for Typed<'_, T> {
 
     fn blocks(&self) -> usize {
         self.blocks.len()
+    }
+
+    fn states_made(&self) -> u64 {
+        self.states_made
     }
 
     fn holds(&self) -> bool {

@@ -5,7 +5,8 @@ use ablate::graph::{Edit, Plan, Positions, Side, Site};
 use ablate::model::load::DType;
 use ablate::model::{Batch, Model};
 use ablate::prune::{Order, PruneConfig, prune};
-use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
+use ablate::session::Journal;
+use ablate::{Ablation, Error, Metric, Observer, Session, Setup, Silent, Study};
 
 use crate::golden_nodes::{ARCHS, batch, graph, load};
 
@@ -142,6 +143,50 @@ fn memory_blocks_give_the_same_numbers_as_one() {
             }
         }
     }
+}
+
+/// Stops at the `left`-th look.
+struct Stopping(std::cell::Cell<usize>);
+
+impl Observer for Stopping {
+    fn expect(&mut self, _total: usize) {}
+    fn advance(&mut self, _n: usize, _resumed: usize) {}
+    fn stopped(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+/// A block's base runs are made once, however many plans and calls there are; a run that is stopped between blocks goes
+/// on at the block where it was.
+#[test]
+fn base_runs_of_a_block_are_made_once() {
+    let model = load("llama", DType::F64);
+    let whole = batch("llama", &model);
+    let plans = plans(&model, "resample");
+    let study = || Study::new(&model, whole.clone(), Setup { budget: 1, ..Setup::default() }).unwrap();
+    let mut silent = Silent;
+    let mut session = Session::new(study(), &mut silent);
+    let wanted = session.evaluate(&plans).unwrap();
+    let blocks = session.study().blocks();
+    assert!(blocks == whole.len() && blocks > 3);
+    assert_eq!(session.study().states_made(), blocks as u64);
+    assert_eq!(wanted, study().evaluate(&plans).unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Some(Journal::open(&folder.path().join("r.journal"), "a run").unwrap());
+    let mut stopping = Stopping(3.into());
+    let mut session = Session::new(study(), &mut stopping).with_journal(open());
+    let error = session.evaluate(&plans).unwrap_err();
+    assert!(matches!(error, Error::Stopped { finished: Some(0) }), "{error}");
+    assert_eq!(session.study().states_made(), 3);
+    drop(session);
+    let mut silent = Silent;
+    let mut session = Session::new(study(), &mut silent).with_journal(open());
+    assert_eq!(session.evaluate(&plans).unwrap(), wanted);
+    assert_eq!(session.study().states_made(), blocks as u64 - 3);
+    assert_eq!(session.into_journal().unwrap().len(), plans.len());
 }
 
 /// Pruning goes on from the runs that it keeps; where these do not fit, it starts from the base run.
