@@ -1,7 +1,8 @@
-//! Exact edge effects and direct paths to the logits on the real model.
+//! Exact edge effects, direct paths to the logits and ACDC on the real model.
 
+use ablate::discover::acdc::{AcdcConfig, AcdcResult, acdc};
 use ablate::discover::exact::exact;
-use ablate::graph::{Graph, Kv, Positions, Source};
+use ablate::graph::{EdgeId, EdgeSet, Graph, Kv, Positions, Reader, Source};
 use ablate::path::{After, Route, Through, path_patch};
 use ablate::{Ablation, Metric, Session, Setup, Silent, Study};
 use ablate_testkit::{Tolerance, golden_json, numbers};
@@ -60,4 +61,53 @@ fn real_paths_to_the_logits() {
             }
         }
     }
+}
+
+/// The edges between the last three layers, and from them to the logits.
+fn late_edges(graph: &Graph, layers: usize) -> EdgeSet {
+    let late = |layer: Option<usize>| layer.is_none_or(|l| l + 3 >= layers);
+    let some = (0..graph.n_edges() as u32).map(EdgeId).filter(|&id| {
+        let edge = graph.edge(id);
+        let reader = edge.reader == Reader::Logits || late(edge.reader.layer());
+        reader && edge.sender.layer().is_some() && late(edge.sender.layer())
+    });
+    EdgeSet::of(graph.n_edges(), some)
+}
+
+#[test]
+fn real_acdc_decides_as_without_speculation() {
+    let Some(model) = model() else { return };
+    let graph = Graph::new(model.graph_shape(), Kv::PerQuery).unwrap();
+    let find = |speculate: usize| -> AcdcResult {
+        let mut silent = Silent;
+        let setup = Setup { metric: Metric::Kl, ..Setup::default() };
+        let mut session =
+            Session::new(Study::new(&model, rows(&model, "ioi", 4), setup).unwrap(), &mut silent);
+        let config = AcdcConfig {
+            graph,
+            threshold: 0.003,
+            ablation: Ablation::of(Source::Resample),
+            positions: Positions::All,
+            candidates: late_edges(&graph, model.config().n_layers),
+            speculate,
+        };
+        acdc(&mut session, &config).unwrap()
+    };
+    let (got, sequential) = (find(16), find(1));
+    assert_eq!((sequential.wasted, sequential.batches), (0, sequential.evaluations));
+    assert_eq!(got.steps.len(), sequential.steps.len());
+    for (a, b) in got.steps.iter().zip(&sequential.steps) {
+        let name = graph.edge(a.edge);
+        assert_eq!((a.edge, a.removed, a.run), (b.edge, b.removed, b.run), "{name}");
+        assert!(Tolerance::F32.holds(a.metric, b.metric), "{name}: {} and {}", a.metric, b.metric);
+    }
+    assert_eq!((got.kept.len(), got.evaluations), (sequential.kept.len(), sequential.evaluations));
+    let (kept, tried) =
+        (graph.n_edges() - sequential.steps.iter().filter(|s| s.removed).count(), got.steps.len());
+    assert_eq!(got.kept.len(), kept);
+    assert!(got.steps.iter().any(|s| !s.removed) && got.steps.iter().any(|s| s.removed));
+    eprintln!(
+        "ACDC on {tried} edges of the last layers: {} runs, in {} batches and {} useless runs with speculation",
+        got.evaluations, got.batches, got.wasted
+    );
 }
