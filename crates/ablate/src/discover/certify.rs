@@ -119,7 +119,9 @@ fn verdict(spearman: Option<f64>, sign: Option<f64>) -> String {
         (Some(r), Some(s)) if r >= WEAK && s >= WEAK => {
             "roughly right: check members near the cut with `--method exact --edges …`".into()
         }
-        (Some(_), Some(_)) => "not to be trusted here: use exact, or integrated gradients with more steps".into(),
+        (Some(_), Some(_)) => {
+            "not to be trusted here: use exact, or integrated gradients with more steps".into()
+        }
         _ => "nothing to compare: the sampled effects are all the same".into(),
     }
 }
