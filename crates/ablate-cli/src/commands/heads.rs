@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ablate::graph::{Graph, Kv};
+use ablate::graph::{Graph, Kv, Node};
 use ablate::heads::{self, CopyNorm, RandomTokens};
 use ablate::manifest::Conventions;
 use ablate::model::{Batch, Model};
@@ -86,6 +86,10 @@ pub(crate) fn run(app: &App<'_>, args: &HeadsArgs) -> Result<Outcome> {
     let model = app.load(&args.model)?;
     let random = RandomTokens::new(&model, args.random_rows, args.length, app.globals.seed)?;
     let rows = args.data.as_ref().map(|path| Rows::read(app, &model, path, args.rows)).transpose()?;
+    if let (Some(feature), Some(rows)) = (&args.by_feature, &rows) {
+        // a mistake here is said before anything runs
+        cluster_request(args, feature, &model, &rows.batch)?;
+    }
     // attribution and lens are of the logit difference
     let labelled = rows.as_ref().filter(|r| Metric::LogitDiff.check(&r.batch).is_ok());
     let mut manifest = app
@@ -159,7 +163,7 @@ fn on_random(app: &App<'_>, args: &HeadsArgs, model: &Model, random: &RandomToke
         None
     };
     let row = |i: usize| HeadRow {
-        name: ablate::graph::Node::head(i / cfg.n_heads, i % cfg.n_heads).to_string(),
+        name: Node::head(i / cfg.n_heads, i % cfg.n_heads).to_string(),
         random: BehaviourPart::new(&seen, copied.as_ref(), i),
         data: None,
     };
@@ -212,18 +216,31 @@ fn on_data(
     Ok(())
 }
 
-fn clusters(app: &App<'_>, args: &HeadsArgs, model: &Model, batch: &Batch) -> Result<Option<ClustersPart>> {
-    let Some(feature) = &args.by_feature else { return Ok(None) };
-    let labels = heads::labels(batch, feature)?;
+/// The label of every row, and the heads whose outputs are clustered.
+fn cluster_request(
+    args: &HeadsArgs,
+    feature: &str,
+    model: &Model,
+    batch: &Batch,
+) -> Result<(Vec<String>, Vec<Node>)> {
     let nodes = Graph::new(model.graph_shape(), Kv::PerQuery)?.parse_nodes(&args.cluster)?;
-    let found = heads::clusters(model, batch, &nodes, &labels, app.globals.memory.0)?;
-    let all_alone = labels.iter().enumerate().all(|(i, a)| !labels[..i].contains(a));
-    if all_alone {
+    if let Some(node) = nodes.iter().find(|n| !matches!(n, Node::Head { .. })) {
+        return Err(Error::argument(format!("--cluster: {node} is no head"), "name heads, such as a9.*"));
+    }
+    let labels = heads::labels(batch, feature)?;
+    if labels.iter().enumerate().all(|(i, a)| !labels[..i].contains(a)) {
         return Err(Error::argument(
             format!("--by-feature {feature}: every row has its own"),
             "clusters need rows that share a label",
         ));
     }
+    Ok((labels, nodes))
+}
+
+fn clusters(app: &App<'_>, args: &HeadsArgs, model: &Model, batch: &Batch) -> Result<Option<ClustersPart>> {
+    let Some(feature) = &args.by_feature else { return Ok(None) };
+    let (labels, nodes) = cluster_request(args, feature, model, batch)?;
+    let found = heads::clusters(model, batch, &nodes, &labels, app.globals.memory.0)?;
     let heads = found.iter().map(ClusterRow::from).collect();
     Ok(Some(ClustersPart { feature: feature.clone(), labels, heads }))
 }

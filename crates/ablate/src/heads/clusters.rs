@@ -80,7 +80,10 @@ pub fn clusters(
         ));
     }
     if let Some(node) = heads.iter().find(|n| !matches!(n, Node::Head { .. })) {
-        return Err(Error::argument(format!("--cluster: {node} is no head"), "name heads, such as a9.*"));
+        return Err(Error::argument(
+            format!("clusters of {node}, which is no head"),
+            "name heads, such as a9.*",
+        ));
     }
     match model.weights() {
         AnyWeights::F32(w) => clusters_of(model.config(), w, batch, heads, labels, budget),

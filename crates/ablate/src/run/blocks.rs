@@ -23,10 +23,7 @@ impl<T: Real> Typed<'_, T> {
             groups[last].push(i);
             used += bytes;
         }
-        self.blocks = groups
-            .into_iter()
-            .map(|rows| Block { batch: self.whole.subset(&rows), rows, state: None })
-            .collect();
+        self.blocks = groups.into_iter().map(|rows| Block::new(self.whole.subset(&rows), rows)).collect();
     }
 
     /// Calls `f` with every block's engine and state, made on the way; drops states that do not fit together.
@@ -39,10 +36,7 @@ impl<T: Real> Typed<'_, T> {
         let mut out = Vec::with_capacity(self.blocks.len());
         for b in 0..self.blocks.len() {
             self.states_made += u64::from(self.blocks[b].state.is_none());
-            let mut block = std::mem::replace(
-                &mut self.blocks[b],
-                Block { batch: Batch::default(), rows: vec![], state: None },
-            );
+            let mut block = std::mem::replace(&mut self.blocks[b], Block::new(Batch::default(), Vec::new()));
             let result = self.in_block(&mut block, &mut f);
             if !hold {
                 block.state = None;
@@ -65,6 +59,11 @@ impl<T: Real> Typed<'_, T> {
         };
         self.fill_sources(&engine, &mut state, &block.rows)?;
         let result = f(&engine, &mut state, &block.rows);
+        for (known, run) in block.plain.iter_mut().zip([&state.clean, &state.corrupt]) {
+            if let (None, Some(run)) = (&known, run) {
+                *known = Some(run.values.clone());
+            }
+        }
         block.state = Some(state);
         result
     }
@@ -90,7 +89,7 @@ impl<T: Real> Typed<'_, T> {
     ) -> Result<R> {
         self.drop_states(Some(block));
         self.states_made += u64::from(self.blocks[block].state.is_none());
-        let empty = Block { batch: Batch::default(), rows: vec![], state: None };
+        let empty = Block::new(Batch::default(), Vec::new());
         let mut own = std::mem::replace(&mut self.blocks[block], empty);
         let result = self.in_block(&mut own, &mut f);
         self.blocks[block] = own;

@@ -27,6 +27,15 @@ pub(super) struct Block<T> {
     /// Index of each row in the whole batch.
     pub(super) rows: Vec<usize>,
     pub(super) state: Option<State<T>>,
+    /// Values of the plain runs of the clean and the corrupt text, kept when the state is dropped.
+    pub(super) plain: [Option<Vec<f64>>; 2],
+}
+
+impl<T> Block<T> {
+    /// Nothing computed yet.
+    pub(super) fn new(batch: Batch, rows: Vec<usize>) -> Self {
+        Self { batch, rows, state: None, plain: [None, None] }
+    }
 }
 
 /// What has been computed for a block.
@@ -53,8 +62,6 @@ pub(super) struct Typed<'m, T> {
     pub(super) blocks: Vec<Block<T>>,
     /// Blocks' states made: each has its base and donor runs.
     pub(super) states_made: u64,
-    /// Values of the plain runs of the clean and the corrupt text, once they were asked for.
-    plain: [Option<Vec<f64>>; 2],
     means: Vec<Means<T>>,
     /// What every base run and source must keep: grows with the plans seen.
     base_keep: Keep,
@@ -66,7 +73,7 @@ pub(super) struct Typed<'m, T> {
 impl<'m, T: Real> Typed<'m, T> {
     pub(super) fn new(cfg: &'m Config, weights: &'m Weights<T>, batch: Batch, setup: Setup) -> Self {
         let rows: Vec<usize> = (0..batch.len()).collect();
-        let blocks = vec![Block { batch: batch.clone(), rows, state: None }];
+        let blocks = vec![Block::new(batch.clone(), rows)];
         Self {
             cfg,
             weights,
@@ -74,7 +81,6 @@ impl<'m, T: Real> Typed<'m, T> {
             whole: batch,
             blocks,
             states_made: 0,
-            plain: [None, None],
             means: Vec::new(),
             base_keep: Keep::PRE,
             source_keep: Vec::new(),
@@ -313,18 +319,17 @@ impl<'m, T: Real> Typed<'m, T> {
 impl<T: Real> Evaluate for Typed<'_, T> {
     fn base_values(&mut self, side: Side) -> Result<Vec<f64>> {
         self.prepare(&[])?;
-        if let Some(values) = &self.plain[usize::from(side == Side::Corrupt)] {
-            return Ok(values.clone());
-        }
         // of a run that no plan starts from only the values are wanted
-        let seen = self.seen[usize::from(side == Side::Corrupt)];
-        let keep = if seen { self.base_keep } else { Keep::NONE };
-        let blocks = self.each_block(|engine, state, rows| {
-            Ok((Self::base(engine, state, side, keep)?.values.clone(), rows.to_vec()))
-        })?;
-        let values = self.gather(1, blocks).remove(0);
-        self.plain[usize::from(side == Side::Corrupt)] = Some(values.clone());
-        Ok(values)
+        let slot = usize::from(side == Side::Corrupt);
+        let keep = if self.seen[slot] { self.base_keep } else { Keep::NONE };
+        let mut out = Vec::with_capacity(self.whole.len());
+        for block in 0..self.blocks.len() {
+            if self.blocks[block].plain[slot].is_none() {
+                self.one_block(block, |engine, state, _| Self::base(engine, state, side, keep).map(|_| ()))?;
+            }
+            out.extend(self.blocks[block].plain[slot].iter().flatten());
+        }
+        Ok(out)
     }
 
     fn evaluate(&mut self, plans: &[Plan]) -> Result<Vec<Vec<f64>>> {

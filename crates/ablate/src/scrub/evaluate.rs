@@ -12,7 +12,7 @@ use super::automaton::{Program, Reads};
 use super::dag::Dag;
 use super::sample::Sets;
 use super::store::{Column, Store, Want, addend_of, node_of, stream_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Reference rows that are evaluated together.
 #[derive(Debug)]
@@ -351,11 +351,11 @@ impl<'a, T: Real> Run<'a, T> {
         for &t in tokens {
             let new: &[T] = match (&self.cells[cell], &self.program.cells[cell].reads) {
                 (_, Reads::Pure(set)) => self.at(&column, *set, t),
-                (Some(values), _) => values.row(t).unwrap_or(&[]),
-                (None, _) => &[],
+                (values, _) => values.as_ref().and_then(|values| values.row(t)).ok_or_else(|| {
+                    Error::argument(format!("internal: {node} is not computed at token {t}"), "report this")
+                })?,
             };
             let old = self.at(&column, default, t);
-            debug_assert_eq!(new.len(), old.len());
             out.extend(new.iter().zip(old).map(|(a, b)| *a - *b));
         }
         Ok(out)

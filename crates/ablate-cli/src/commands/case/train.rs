@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ablate::case::train::{Epoch, Recipe, Trainer};
+use ablate::case::train::{Epoch, Recipe, Schedule, Trainer};
 use ablate::case::{Case, handover};
 use ablate::manifest::Conventions;
 use ablate::report::TrainingReport;
 use ablate::{Error, Observer, Result, files};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::app::App;
 use crate::outcome::Outcome;
@@ -38,6 +38,12 @@ pub(crate) struct TrainArgs {
     /// Step size
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     rate: f64,
+    /// How the step size goes on: halved when 30 epochs bring nothing (plateau), or in a line to --final-rate
+    #[arg(long, value_enum, default_value_t = ScheduleArg::Constant)]
+    schedule: ScheduleArg,
+    /// Step size of the last epoch of a linear schedule
+    #[arg(long, value_name = "RATE", default_value_t = 2e-4)]
+    final_rate: f64,
     /// Weight of the IIT loss
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     iit: f64,
@@ -53,6 +59,24 @@ pub(crate) struct TrainArgs {
     /// Most inputs
     #[arg(long, value_name = "N", default_value_t = 120_000)]
     inputs: usize,
+}
+
+/// How the step size goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ScheduleArg {
+    Constant,
+    Plateau,
+    Linear,
+}
+
+impl From<ScheduleArg> for Schedule {
+    fn from(arg: ScheduleArg) -> Self {
+        match arg {
+            ScheduleArg::Constant => Self::Constant,
+            ScheduleArg::Plateau => Self::Plateau,
+            ScheduleArg::Linear => Self::Linear,
+        }
+    }
 }
 
 /// Runs it.
@@ -99,6 +123,8 @@ fn recipe(app: &App<'_>, args: &TrainArgs, case: &Case) -> Recipe {
         epochs: args.epochs,
         batch: args.batch,
         rate: args.rate,
+        schedule: args.schedule.into(),
+        final_rate: args.final_rate,
         iit: args.iit,
         behaviour: args.behaviour,
         strict: args.strict.unwrap_or(base.strict),

@@ -15,6 +15,7 @@
 mod checkpoint;
 mod loss;
 mod parameters;
+mod recipe;
 mod validate;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use ablate_model::{Batch, Config, DType, Model, Row, Weights};
 use ablate_tensor::{Into, View, product};
 use rayon::prelude::*;
 
+pub use recipe::{Recipe, Schedule};
 pub use validate::Validation;
 
 use self::loss::Loss;
@@ -41,56 +43,6 @@ const PARTS: usize = 2;
 
 /// Cases with fewer different inputs are trained on drawn ones, with repetition.
 const LEAST_INPUTS: usize = 20_000;
-
-/// How a case is trained.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Recipe {
-    /// Most epochs.
-    pub epochs: usize,
-    /// Pairs of a batch.
-    pub batch: usize,
-    /// Step size.
-    pub rate: f64,
-    /// Weight of the IIT loss.
-    pub iit: f64,
-    /// Weight of the behaviour loss.
-    pub behaviour: f64,
-    /// Weight of the strict loss. It is applied twice, as the public code does (0.4 acts as 0.16), so that published
-    /// weights mean the same here.
-    pub strict: f64,
-    /// Largest norm of a gradient.
-    pub clip: f64,
-    /// Percentage that accuracy, interchange accuracy and strict accuracy must all reach.
-    pub goal: f64,
-    /// Most inputs; cases with fewer, but more than 20,000, use them all.
-    pub inputs: usize,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-}
-
-impl Recipe {
-    /// The benchmark's settings for case `id`, with the weights that it found best for it.
-    pub fn of(id: &str) -> Self {
-        let strict = match id {
-            "3" => 10.0,
-            "18" | "34" | "35" | "36" | "37" => 1.0,
-            "21" => 0.5,
-            _ => 0.4,
-        };
-        Self {
-            epochs: 500,
-            batch: 256,
-            rate: 1e-3,
-            iit: 1.0,
-            behaviour: 1.0,
-            strict,
-            clip: 0.1,
-            goal: 99.5,
-            inputs: 120_000,
-            seed: 0,
-        }
-    }
-}
 
 /// What an epoch did.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -140,7 +92,7 @@ impl<'c> Trainer<'c> {
     /// # Errors
     /// A recipe that makes no sense.
     pub fn new(case: &'c Case, recipe: Recipe) -> Result<Self> {
-        check(&recipe)?;
+        recipe::check(&recipe)?;
         let config = case.config();
         let deviation = 0.8 / (case.compiled().d_model() as f64).sqrt();
         let parameters = Parameters::drawn(&config, deviation, Random::new(recipe.seed, "case weights"));
@@ -250,6 +202,7 @@ impl<'c> Trainer<'c> {
         let mut order = self.train.clone();
         random.shuffle(0, &mut order);
         let start = (self.parameters.clone(), self.adam.clone());
+        self.adam.rate = self.recipe.rate_after(&self.history);
         let mut sums = [0.0; 3];
         let batches: Vec<&[usize]> = order.chunks(self.recipe.batch).collect();
         for (b, rows) in batches.iter().enumerate() {
@@ -499,23 +452,5 @@ impl Down<'_> {
                 mlp.down.w = found;
             }
         }
-    }
-}
-
-fn check(recipe: &Recipe) -> Result<()> {
-    let facts = [
-        (recipe.epochs > 0, "epochs must be above 0"),
-        (recipe.batch > 1, "a batch must hold at least 2 pairs"),
-        (recipe.rate > 0.0 && recipe.rate.is_finite(), "the step size must be above 0"),
-        (recipe.clip > 0.0, "the largest norm must be above 0"),
-        (recipe.inputs >= 10, "at least 10 inputs are needed"),
-        (
-            [recipe.iit, recipe.strict, recipe.behaviour].iter().all(|w| *w >= 0.0),
-            "weights must not be negative",
-        ),
-    ];
-    match facts.iter().find(|(good, _)| !good) {
-        None => Ok(()),
-        Some((_, message)) => Err(Error::argument(*message, "see `ablate case train --help`")),
     }
 }

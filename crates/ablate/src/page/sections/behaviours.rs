@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Material;
+use super::{Material, figure};
 use crate::page::figure::{Bar, Bars, Body, Cell, Figure, Heat, Lines, Point, Series, Table, cell, maybe};
 use crate::page::read::{Input, list, num, text};
 
@@ -63,17 +63,6 @@ fn grid(input: &Input, heads: &[Value], (rows, key): (&str, &str), title: &str, 
         cells,
     };
     (!heat.cells.is_empty()).then(|| figure(input, title, how, Body::Heat(heat), table))
-}
-
-fn figure(input: &Input, title: &str, how: &str, body: Body, table: Table) -> Figure {
-    Figure {
-        id: String::new(),
-        title: title.into(),
-        how: how.into(),
-        source: input.name.clone(),
-        body,
-        table,
-    }
 }
 
 /// Attention to named positions.

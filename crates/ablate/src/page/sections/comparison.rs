@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Material;
+use super::{Material, figure};
 use crate::page::figure::{Bar, Bars, Body, Cell, Figure, Heat, Table, cell, maybe};
 use crate::page::read::{Input, list, num, strings, text};
 
@@ -14,17 +14,6 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         out.extend(agreement(input));
     }
     out
-}
-
-fn figure(input: &Input, title: &str, how: &str, body: Body, table: Table) -> Figure {
-    Figure {
-        id: String::new(),
-        title: title.into(),
-        how: how.into(),
-        source: input.name.clone(),
-        body,
-        table,
-    }
 }
 
 fn sets(input: &Input) -> Option<Figure> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub(super) use nodes::same_model;
 
-use super::figure::Figure;
+use super::figure::{Body, Figure, Table};
 use super::read::{Input, Inputs, Missing};
 use super::{Live, Section};
 
@@ -133,4 +133,16 @@ pub(super) fn all(inputs: &Inputs, live: Option<&Live>, missing: &mut Vec<Missin
         Section { id, title, about, make, figures }
     };
     PARTS.into_iter().map(&mut section).filter(|s| s.id != "other" || !s.figures.is_empty()).collect()
+}
+
+/// A figure of one file.
+fn figure(input: &Input, title: &str, how: impl Into<String>, body: Body, table: Table) -> Figure {
+    Figure {
+        id: String::new(),
+        title: title.into(),
+        how: how.into(),
+        source: input.name.clone(),
+        body,
+        table,
+    }
 }

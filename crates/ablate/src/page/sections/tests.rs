@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Material;
+use super::{Material, figure};
 use crate::page::figure::{Bar, Bars, Body, Figure, Lines, Point, Rule, Series, Table, cell, maybe};
 use crate::page::read::{Input, list, num, strings, text};
 
@@ -25,17 +25,6 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         }
     }
     out
-}
-
-fn figure(input: &Input, title: &str, how: impl Into<String>, body: Body, table: Table) -> Figure {
-    Figure {
-        id: String::new(),
-        title: title.into(),
-        how: how.into(),
-        source: input.name.clone(),
-        body,
-        table,
-    }
 }
 
 fn certificate(input: &Input) -> Option<Figure> {

@@ -1,7 +1,7 @@
 //! Training steps against the public code's; a whole small run; resuming.
 
 use ablate::case::Case;
-use ablate::case::train::{Pairs, Recipe, Trainer};
+use ablate::case::train::{Pairs, Recipe, Schedule, Trainer};
 use ablate::graph::Node;
 use ablate::model::model::AnyWeights;
 use ablate::model::{LoadOptions, Model};
@@ -88,7 +88,8 @@ fn hook(text: &str) -> Node {
 }
 
 fn small() -> Recipe {
-    Recipe { epochs: 3, inputs: 600, batch: 64, goal: 100.0, ..Recipe::of("13") }
+    let schedule = Schedule::Linear;
+    Recipe { epochs: 3, inputs: 600, batch: 64, goal: 100.0, schedule, ..Recipe::of("13") }
 }
 
 #[test]
@@ -129,6 +130,7 @@ fn recipes_without_sense_are_refused() {
         Recipe { epochs: 0, ..small() },
         Recipe { batch: 0, ..small() },
         Recipe { rate: f64::NAN, ..small() },
+        Recipe { final_rate: 0.0, ..small() },
         Recipe { strict: -1.0, ..small() },
     ] {
         assert!(Trainer::new(&case, wrong).is_err());
