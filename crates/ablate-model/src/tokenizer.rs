@@ -97,7 +97,7 @@ impl Tokenizer {
             None => own,
         };
         let mut tokenizer = Self { inner: Arc::new(inner), bos, eos: None, rule, note: "", size };
-        let adds = bos.is_some() && tokenizer.encode("a")?.first().copied() == bos;
+        let adds = bos.is_some() && tokenizer.encode("")?.first().copied() == bos;
         tokenizer.note = match (asked, adds) {
             (None, true) => "yes (the tokenizer's own rule)",
             (None, false) => "no (the tokenizer's own rule)",

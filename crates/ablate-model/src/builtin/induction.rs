@@ -64,7 +64,7 @@ pub(super) fn load(name: &str, backup: bool, options: &LoadOptions) -> Result<Mo
             AnyWeights::F32(Arc::new(w))
         }
     };
-    let tokenizer = words::tokenizer(name, options)?;
+    let tokenizer = words::tokenizer(name, &words::WORDS, None, options)?;
     let mut model = Model::from_parts(&format!("builtin:{name}"), config, weights, Some(tokenizer))?;
     let mut notes = BTreeMap::new();
     notes.insert("source".to_owned(), "builtin".to_owned());

@@ -1,8 +1,10 @@
-//! Models that are shipped inside the program: transformers with hand-set weights whose circuit is known, made from
-//! a counter-based generator when they are loaded. No files, the same numbers on every machine and in every number type.
+//! Models that are shipped inside the program and whose circuit is known. One was trained and is part of the program;
+//! the others have hand-set weights, made from a counter-based generator when they are loaded: no files, the same
+//! numbers on every machine and in every number type.
 
 mod frame;
 mod induction;
+mod trained;
 mod words;
 
 use ablate_graph::{Edge, Node};
@@ -20,7 +22,7 @@ pub struct BuiltinInfo {
     pub about: &'static str,
 }
 
-const MODELS: [BuiltinInfo; 2] = [
+const MODELS: [BuiltinInfo; 3] = [
     BuiltinInfo {
         name: "induction",
         about: "3 layers of 4 heads and an MLP; a0.h2 (previous token) and a2.h1 (induction) do the task, the rest are decoys",
@@ -28,6 +30,10 @@ const MODELS: [BuiltinInfo; 2] = [
     BuiltinInfo {
         name: "induction-backup",
         about: "as induction, with a0.h0 as a second previous-token head: one of the two is enough",
+    },
+    BuiltinInfo {
+        name: "ioi",
+        about: "4 layers of 4 heads and an MLP, trained to name the indirect object by a known circuit of five nodes",
     },
 ];
 
@@ -41,6 +47,7 @@ pub fn load(name: &str, options: &LoadOptions) -> Result<Model> {
     match name {
         "induction" => induction::load(name, false, options),
         "induction-backup" => induction::load(name, true, options),
+        "ioi" => trained::load(name, options),
         _ => {
             let known: Vec<_> = list().iter().map(|m| format!("builtin:{}", m.name)).collect();
             Err(Error::model(format!("builtin:{name}"), "there is no such built-in model")
@@ -56,6 +63,7 @@ pub fn truth(name: &str) -> Option<Vec<Node>> {
     match name {
         "induction" => Some(induction::truth(false)),
         "induction-backup" => Some(induction::truth(true)),
+        "ioi" => Some(trained::truth()),
         _ => None,
     }
 }
@@ -66,6 +74,7 @@ pub fn truth_edges(name: &str) -> Option<Vec<Edge>> {
     match name {
         "induction" => Some(induction::truth_edges(false)),
         "induction-backup" => Some(induction::truth_edges(true)),
+        "ioi" => Some(trained::truth_edges()),
         _ => None,
     }
 }
@@ -77,6 +86,7 @@ pub fn token_edges(name: &str) -> Option<Vec<Edge>> {
     match name {
         "induction" => Some(induction::token_edges(false)),
         "induction-backup" => Some(induction::token_edges(true)),
+        "ioi" => Some(trained::token_edges()),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 pub use describe::settings;
+pub(crate) use settings::builtin_settings;
 pub use settings::read_settings;
 
 use crate::error::{Error, Result};

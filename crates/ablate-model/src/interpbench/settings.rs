@@ -32,8 +32,16 @@ type Parsed<T> = std::result::Result<T, String>;
 /// # Errors
 /// A file that cannot be read, names anything else, or holds no settings; the entry at fault is named.
 pub fn read_settings(path: &Path) -> Result<Map<String, Json>> {
-    let value = pickle::read_file(path, &ALLOW)?;
-    let state = match &value {
+    settings(path, &pickle::read_file(path, &ALLOW)?)
+}
+
+/// As [`read_settings`], of a pickle that is part of the program.
+pub(crate) fn builtin_settings(name: &Path, bytes: &[u8]) -> Result<Map<String, Json>> {
+    settings(name, &pickle::read(bytes, &ALLOW).map_err(|refused| refused.at(name))?)
+}
+
+fn settings(path: &Path, value: &Value) -> Result<Map<String, Json>> {
+    let state = match value {
         Value::Object(object) if object.class.name == "HookedTransformerConfig" => object.state.as_ref(),
         other => Some(other),
     };

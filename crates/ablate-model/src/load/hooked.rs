@@ -22,23 +22,52 @@ const BUFFERS: [&str; 4] = [".attn.mask", ".attn.IGNORE", ".attn.rotary_sin", ".
 /// The model in `folder`, which holds [`SETTINGS`].
 pub(super) fn load(folder: &Path, options: &LoadOptions) -> Result<Model> {
     let path = folder.join(SETTINGS);
-    let fields = Fields::new(&path, interpbench::read_settings(&path)?);
-    let (config, parts) = hooked::read(&fields)?;
-    check_config(&config).map_err(|m| Error::file(&path, m))?;
+    let (config, parts) = shape(&path, interpbench::read_settings(&path)?)?;
     let weights_path = folder.join(WEIGHTS);
     if !weights_path.is_file() {
         return Err(Error::file(&weights_path, format!("is missing, though {SETTINGS} is here"))
             .with_hint("an InterpBench folder holds both; fetch the weights too, under this name"));
     }
     let file = TorchFile::open(&weights_path)?;
-    let weights = match options.dtype {
-        super::DType::F64 => AnyWeights::F64(Arc::new(build::<f64>(&file, &config, parts, options)?)),
-        _ => AnyWeights::F32(Arc::new(build::<f32>(&file, &config, parts, options)?)),
-    };
+    let weights = weights(&file, &config, parts, options)?;
     let mut model = Model::from_parts(&file_name(folder), config, weights, None)?;
     model.add_notes(notes(&format!("PyTorch ({})", kinds(&file)), options));
     model.set_loading_bytes(file.bytes() as u64);
     Ok(model.with_origin(folder))
+}
+
+/// The model of a folder's two files that are part of the program; `name` is for messages.
+pub(crate) fn builtin(
+    name: &str,
+    settings: &[u8],
+    weights_file: &'static [u8],
+    options: &LoadOptions,
+) -> Result<(Config, AnyWeights)> {
+    let at = Path::new(name);
+    let (config, parts) = shape(at, interpbench::builtin_settings(at, settings)?)?;
+    let weights = weights(&TorchFile::builtin(at, weights_file)?, &config, parts, options)?;
+    Ok((config, weights))
+}
+
+fn shape(
+    path: &Path,
+    settings: serde_json::Map<String, serde_json::Value>,
+) -> Result<(Config, hooked::Parts)> {
+    let (config, parts) = hooked::read(&Fields::new(path, settings))?;
+    check_config(&config).map_err(|m| Error::file(path, m))?;
+    Ok((config, parts))
+}
+
+fn weights(
+    file: &TorchFile,
+    config: &Config,
+    parts: hooked::Parts,
+    options: &LoadOptions,
+) -> Result<AnyWeights> {
+    Ok(match options.dtype {
+        super::DType::F64 => AnyWeights::F64(Arc::new(build::<f64>(file, config, parts, options)?)),
+        _ => AnyWeights::F32(Arc::new(build::<f32>(file, config, parts, options)?)),
+    })
 }
 
 /// The number types of the weights, by name.

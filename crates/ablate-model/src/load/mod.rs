@@ -9,6 +9,7 @@ mod gguf;
 mod gguf_tokenizer;
 mod hash;
 mod hooked;
+pub(crate) use hooked::builtin as builtin_hooked;
 mod map;
 mod safetensors;
 mod tensors;

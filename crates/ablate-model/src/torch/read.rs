@@ -61,11 +61,29 @@ impl Tensor {
     }
 }
 
+/// What is in a file: mapped, or part of the program.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Arc<Mmap>),
+    Builtin(&'static [u8]),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Builtin(bytes) => bytes,
+        }
+    }
+}
+
 /// A `.pth` file that holds a dictionary of tensors (`model.state_dict()`).
 #[derive(Debug)]
 pub struct TorchFile {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Bytes,
     names: Vec<String>,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -77,7 +95,18 @@ impl TorchFile {
     /// Files that are no stored zip of one dictionary of tensors, or whose parts do not fit; pickles that name anything
     /// else than tensors and their storages. Each says what is wrong, and nothing is executed.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = crate::load::map(path)?;
+        Self::read(path, Bytes::Mapped(crate::load::map(path)?))
+    }
+
+    /// A file that is part of the program, with a name for messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn builtin(name: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::read(name, Bytes::Builtin(bytes))
+    }
+
+    fn read(path: &Path, map: Bytes) -> Result<Self> {
         let entries = archive::entries(path, &map)?;
         check_about(path, &map, &entries)?;
         let state = entries

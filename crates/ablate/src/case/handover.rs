@@ -9,7 +9,7 @@ use ablate_rasp::OutputEncoding;
 use serde_json::{Value, json};
 
 use super::labels::argmax;
-use super::train::Recipe;
+use super::train::{Recipe, Schedule};
 use super::{Alignment, Case, Inputs};
 use crate::dataset::{Dataset, Labels, Pair, Prompt};
 use crate::error::{Error, Result};
@@ -193,6 +193,7 @@ fn labels(case: &Case) -> Value {
 pub fn training_meta(recipe: &Recipe) -> Value {
     json!({
         "lr": recipe.rate,
+        "final_lr": (recipe.schedule == Schedule::Linear).then_some(recipe.final_rate),
         "use_single_loss": false,
         "iit_weight": recipe.iit,
         "behavior_weight": recipe.behaviour,
@@ -201,14 +202,18 @@ pub fn training_meta(recipe: &Recipe) -> Value {
         "early_stop_accuracy_threshold": recipe.goal,
         "act_fn": "gelu",
         "clip_grad_norm": recipe.clip,
-        "lr_scheduler": "",
+        "lr_scheduler": match recipe.schedule {
+            Schedule::Constant => "",
+            Schedule::Plateau => "plateau",
+            Schedule::Linear => "linear",
+        },
         "model_pair": "strict",
         "same_size": false,
         "seed": recipe.seed,
         "batch_size": recipe.batch,
         "include_mlp": false,
         "detach_while_caching": true,
-        "siit_sampling": "individual",
+        "siit_sampling": recipe.sampling.name(),
         "val_iia_sampling": "all",
         "atol": 0.05,
     })

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ablate_graph::rng::Random;
-use ablate_graph::{EdgeSet, Graph, Kv, Level, Node, NodeId, Plan, ScoreRow, Scores, Source};
+use ablate_graph::{EdgeSet, Graph, Level, Node, NodeId, Plan, ScoreRow, Scores, Source};
 use ablate_model::engine::backward::{CutGradients, KEEP};
 use ablate_model::engine::{Acts, Compiled, Engine, Keep, Sources, Table};
 use ablate_model::{Batch, Config, Weights};
@@ -59,7 +59,7 @@ impl Learning {
     }
 
     /// Refuses settings that lead nowhere.
-    pub(super) fn check(&self, graph: &Graph) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let wrong = |what: &str, hint: &str| Err(Error::argument(what.to_owned(), hint.to_owned()));
         if self.steps == 0 || self.batch == 0 {
             return wrong("a mask needs at least one step and one row a step", "use 200 steps");
@@ -75,9 +75,6 @@ impl Learning {
         }
         if self.constants.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
             return wrong("the step size of constants must be above 0", "use 0.01");
-        }
-        if graph.kv() != Kv::PerQuery {
-            return wrong("masks are learned for the readers of each query head", "use --kv per-query");
         }
         Ok(())
     }
@@ -160,7 +157,7 @@ impl Shape {
 
 /// Learns the mask of the job's method.
 pub(super) fn run<T: Real>(job: &Job<'_, T>, learning: Learning) -> Result<Attributed> {
-    learning.check(&job.graph)?;
+    learning.check()?;
     let ranges = job.chunks(learning.chunk.min(job.setup.chunk_rows));
     let batches: Vec<Batch> =
         ranges.iter().map(|r| job.whole.subset(&r.clone().collect::<Vec<usize>>())).collect();

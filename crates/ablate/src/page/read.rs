@@ -185,7 +185,7 @@ fn understand(name: String, value: Value) -> std::result::Result<Input, String> 
             input.circuit = Some(CircuitFile::from_value(&input.value, None).map_err(wrong)?.circuit);
         }
         "trace" => input.circuit = part(input.value.get("circuit")),
-        "demo" => input.circuit = part(input.value.pointer("/prune/circuit")),
+        "demo" => input.circuit = part(input.value.pointer("/circuit")),
         _ => {}
     }
     Ok(input)

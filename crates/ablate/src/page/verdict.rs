@@ -290,8 +290,20 @@ impl Said<'_> {
             None => self
                 .doubt(Tone::Doubt, "The file does not say whether the known circuit was recovered.".into()),
         }
-        if let Some(prune) = v.get("prune") {
-            self.trace(prune);
+        let least = |list: &[Value], inside: bool| {
+            let members = super::read::strings(v.get("circuit").unwrap_or(&Value::Null), "members");
+            let scores = list.iter().filter(|r| members.iter().any(|m| m == text(r, "name")) == inside);
+            let scores = scores.filter_map(|r| num(r, "score"));
+            if inside { scores.reduce(f64::min) } else { scores.reduce(f64::max) }
+        };
+        let held = list(v, "held_out");
+        if let (Some(inside), Some(outside)) = (least(held, true), least(held, false)) {
+            let text = format!(
+                "On held-out rows each of its nodes, ablated alone, changes at least {} of the answers, and each other one at most {}.",
+                percent(100.0 * inside),
+                percent(100.0 * outside)
+            );
+            self.say(tone(if inside > outside { 1.0 } else { 0.0 }), text);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Base, Cost, PruneReport};
+use super::{Base, CircuitPart, Cost};
 
 /// What was found, and what is true.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -11,8 +11,14 @@ pub struct DemoReport {
     pub base: Base,
     /// Effects of single nodes, the largest first.
     pub effects: Vec<EffectRow>,
-    /// The pruning run.
-    pub prune: PruneReport,
+    /// The effect above which a node is in the circuit.
+    pub threshold: f64,
+    /// What was found.
+    pub circuit: CircuitPart,
+    /// The effects on held-out rows, in the same order.
+    pub held_out: Vec<EffectRow>,
+    /// Several nodes ablated at once.
+    pub together: Vec<Together>,
     /// Names of the known circuit.
     pub truth: Vec<String>,
     /// Share of what was found that is true; absent if nothing was found.
@@ -23,6 +29,21 @@ pub struct DemoReport {
     pub recovered: bool,
     /// What it took.
     pub cost: Cost,
+}
+
+/// The metric with several nodes ablated at once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Together {
+    /// Which nodes.
+    pub ablated: String,
+    /// How many.
+    pub nodes: usize,
+    /// Mean metric.
+    pub metric: f64,
+    /// Its standard error.
+    pub std_err: f64,
+    /// Number of rows.
+    pub n: usize,
 }
 
 /// The effect of one node.

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 pub use case::{CaseEffectRow, CaseReport, CaseRow, CasesReport, TrainingReport};
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
-pub use demo::{DemoReport, EffectRow};
+pub use demo::{DemoReport, EffectRow, Together};
 pub use evaluation::{Against, EvaluationReport};
 pub use grid::{GridReport, GridRow};
 pub use heads::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ablate::case::train::{Epoch, Recipe, Schedule, Trainer};
+use ablate::case::train::{Epoch, Recipe, Sampling, Schedule, Trainer};
 use ablate::case::{Case, handover};
 use ablate::manifest::Conventions;
 use ablate::report::TrainingReport;
@@ -53,12 +53,33 @@ pub(crate) struct TrainArgs {
     /// Weight of the strict loss (applied twice, as the benchmark's code does); the benchmark's for the case unless given
     #[arg(long, value_name = "W")]
     strict: Option<f64>,
+    /// Which nodes outside the circuit a strict step exchanges: one, each with probability 1/2, or all
+    #[arg(long, value_enum, default_value_t = SamplingArg::Individual)]
+    strict_sampling: SamplingArg,
     /// Accuracy, interchange accuracy and strict accuracy at which to stop, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 99.5)]
     goal: f64,
     /// Most inputs
     #[arg(long, value_name = "N", default_value_t = 120_000)]
     inputs: usize,
+}
+
+/// Which nodes a strict step exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SamplingArg {
+    Individual,
+    SampleAll,
+    All,
+}
+
+impl From<SamplingArg> for Sampling {
+    fn from(arg: SamplingArg) -> Self {
+        match arg {
+            SamplingArg::Individual => Self::Individual,
+            SamplingArg::SampleAll => Self::SampleAll,
+            SamplingArg::All => Self::All,
+        }
+    }
 }
 
 /// How the step size goes on.
@@ -128,6 +149,7 @@ fn recipe(app: &App<'_>, args: &TrainArgs, case: &Case) -> Recipe {
         iit: args.iit,
         behaviour: args.behaviour,
         strict: args.strict.unwrap_or(base.strict),
+        sampling: args.strict_sampling.into(),
         goal: args.goal,
         inputs: args.inputs,
         seed: app.globals.seed,
@@ -178,8 +200,11 @@ fn line(e: &Epoch) -> String {
 
 /// The trained model's nodes of each sequence.
 fn alignment(case: &Case) -> BTreeMap<String, Vec<String>> {
-    let entries = case.alignment().entries;
-    entries.iter().map(|e| (e.label.clone(), e.trained.iter().map(ToString::to_string).collect())).collect()
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in case.alignment().entries {
+        all.entry(entry.label).or_default().extend(entry.trained.iter().map(ToString::to_string));
+    }
+    all
 }
 
 fn print(app: &App<'_>, report: &TrainingReport) -> Result<()> {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ablate_graph::{Graph, Kv, Node, ReaderId, Site, Slot, Source};
+use ablate_graph::{Graph, Node, Reader, ReaderId, Site, Slot, Source};
 use ablate_tensor::{Into, NormAt, Real, View, ops, product};
 
 use super::super::acts::{Acts, LayerActs};
@@ -53,8 +53,8 @@ impl<T: Real> Engine<'_, T> {
     /// positions, and that kept [`KEEP`](super::KEEP).
     ///
     /// # Errors
-    /// A plan of another kind; grouped readers; a model whose attention or MLP outputs pass a norm (Gemma 2): there a sender
-    /// has no share of its own in the stream. A missing source; a metric that is not finite.
+    /// A plan of another kind; a model whose attention or MLP outputs pass a norm (Gemma 2): there a sender has no share of
+    /// its own in the stream. A missing source; a metric that is not finite.
     pub fn backward_cuts(
         &self,
         plan: &Compiled,
@@ -99,13 +99,7 @@ fn check<'p, T: Real>(engine: &Engine<'_, T>, plan: &'p Compiled) -> Result<&'p 
         });
     }
     match &plan.cuts[..] {
-        [step] if plan.steps.is_empty() && step.positions.is_none() && !plan.freeze_norm => {
-            if step.graph.kv() == Kv::PerQuery {
-                Ok(step)
-            } else {
-                Err(Error::plan("edges have weights per query head: grouped readers have none"))
-            }
-        }
+        [step] if plan.steps.is_empty() && step.positions.is_none() && !plan.freeze_norm => Ok(step),
         _ => Err(Error::plan("gradients by weights need a plan of one cut at all positions and no edits")),
     }
 }
@@ -290,10 +284,8 @@ impl<'a, T: Real> Streams<'a, T> {
         let x = self.seen(&seen.layers[layer].pre, readers.clone());
         let own = Arc::make_mut(&mut seen.layers[layer]);
         spread(self.rows * zw, own);
-        let slots = [(Slot::Q, &w.q), (Slot::K, &w.k), (Slot::V, &w.v)];
-        let list: Vec<One<'_, T>> = (0..cfg.n_heads)
-            .flat_map(|head| slots.map(|(slot, map)| One::new(ctx, layer, head, slot, map)))
-            .collect();
+        let list: Vec<One<'_, T>> =
+            readers.clone().filter_map(|r| One::new(ctx, self.graph.reader(ReaderId(r as u32)))).collect();
         let mut normed = Vec::with_capacity(list.len());
         for (one, x) in list.iter().zip(x.chunks_exact(size)) {
             let (raw, scales) = one.raw(ctx, w.norm1.as_ref(), x);
@@ -306,7 +298,9 @@ impl<'a, T: Real> Streams<'a, T> {
             };
             if let Some(to) = to {
                 for (to, from) in to.chunks_exact_mut(zw).zip(vector.chunks_exact(dh)) {
-                    to[one.head * dh..(one.head + 1) * dh].copy_from_slice(from);
+                    for head in one.heads.clone() {
+                        to[head * dh..(head + 1) * dh].copy_from_slice(from);
+                    }
                 }
             }
             normed.push((raw, scales));
@@ -355,7 +349,8 @@ fn spread<T: Real>(n: usize, own: &mut LayerActs<T>) {
 
 /// One reader of attention.
 struct One<'a, T> {
-    head: usize,
+    /// The query heads that score or mix its vectors: one, or those of its group.
+    heads: Range<usize>,
     slot: Slot,
     /// `[d_model, d_head]`: its columns of the weight, and their bias.
     map: Linear<T>,
@@ -364,16 +359,22 @@ struct One<'a, T> {
 }
 
 impl<'a, T: Real> One<'a, T> {
-    fn new(ctx: &Context<'a, T>, layer: usize, head: usize, slot: Slot, map: &Linear<T>) -> Self {
-        let (cfg, w) = (ctx.cfg, &ctx.weights.layers[layer]);
-        let dh = cfg.d_head;
-        let (own, norm) = match slot {
-            Slot::Q => (head, w.q_norm.as_ref()),
-            Slot::K => (cfg.kv_of(head), w.k_norm.as_ref()),
-            Slot::V => (cfg.kv_of(head), None),
+    /// `None` for readers that are not attention's.
+    fn new(ctx: &Context<'a, T>, reader: Reader) -> Option<Self> {
+        let (cfg, group) = (ctx.cfg, ctx.cfg.n_heads / ctx.cfg.n_kv_heads.max(1));
+        let (layer, heads, kv, slot) = match reader {
+            Reader::Head { layer, head, slot } => (layer, head..head + 1, cfg.kv_of(head), slot),
+            Reader::Kv { layer, kv, slot } => (layer, kv * group..(kv + 1) * group, kv, slot),
+            Reader::Mlp { .. } | Reader::Logits => return None,
+        };
+        let (w, dh) = (&ctx.weights.layers[layer], cfg.d_head);
+        let (map, own, norm) = match slot {
+            Slot::Q => (&w.q, heads.start, w.q_norm.as_ref()),
+            Slot::K => (&w.k, kv, w.k_norm.as_ref()),
+            Slot::V => (&w.v, kv, None),
         };
         let b = map.b.as_ref().map(|b| b[own * dh..(own + 1) * dh].to_vec());
-        Self { head, slot, map: Linear { w: map.w.columns(own * dh, dh), b }, norm }
+        Some(Self { heads, slot, map: Linear { w: map.w.columns(own * dh, dh), b }, norm })
     }
 
     /// Its vectors before their norm, from what it saw, and the scales of the norm of that.
@@ -401,8 +402,12 @@ impl<'a, T: Real> One<'a, T> {
             Slot::V => &slots.v,
         };
         let zw = cfg.n_heads * dh;
-        let own = self.head * dh..(self.head + 1) * dh;
-        let mut vector: Vec<T> = from.chunks_exact(zw).flat_map(|r| &r[own.clone()]).copied().collect();
+        let mut vector = vec![T::ZERO; from.len() / zw * dh];
+        for (v, r) in vector.chunks_exact_mut(dh).zip(from.chunks_exact(zw)) {
+            for head in self.heads.clone() {
+                ops::axpy(T::ONE, &r[head * dh..(head + 1) * dh], v);
+            }
+        }
         if let Some(w) = self.norm {
             let mut scale = [T::ZERO];
             let (mut one, mut unused) = (vec![T::ZERO; dh], vec![T::ZERO; dh]);

@@ -6,7 +6,7 @@
 //! | step | run on base with | target |
 //! |---|---|---|
 //! | IIT | the nodes of a drawn sequence of the program, from the run on ablation | the case, its own node exchanged likewise |
-//! | strict | a drawn node outside the circuit, from the run on ablation | the case on base |
+//! | strict | nodes drawn from outside the circuit, from the run on ablation | the case on base |
 //! | behaviour | nothing | the case on base |
 //!
 //! Losses are means over pairs and positions that are read: squared errors of numbers, cross entropies of classes. All
@@ -28,7 +28,7 @@ use ablate_model::{Batch, Config, DType, Model, Row, Weights};
 use ablate_tensor::{Into, View, product};
 use rayon::prelude::*;
 
-pub use recipe::{Recipe, Schedule};
+pub use recipe::{Recipe, Sampling, Schedule};
 pub use validate::Validation;
 
 use self::loss::Loss;
@@ -208,8 +208,8 @@ impl<'c> Trainer<'c> {
         for (b, rows) in batches.iter().enumerate() {
             let pairs = self.pairs(&self.train, rows);
             let entry = random.below(1, b as u64, self.alignment.entries.len());
-            let node = random.below(2, b as u64, self.outside.len().max(1));
-            let report = self.step(&pairs, entry, self.outside.get(node).copied())?;
+            let outside = self.recipe.sampling.draw(&self.outside, random, b as u64);
+            let report = self.step(&pairs, entry, &outside)?;
             for (sum, loss) in sums.iter_mut().zip(report.losses) {
                 *sum += loss;
             }
@@ -245,21 +245,20 @@ impl<'c> Trainer<'c> {
         }
     }
 
-    /// The three steps of one batch: `entry` of the alignment is exchanged in the first, `node` in the second.
+    /// The three steps of one batch: `entry` of the alignment is exchanged in the first, the nodes `outside` in the second.
     ///
     /// # Errors
     /// A loss that is not finite, rows that the model cannot read.
-    pub fn step(&mut self, pairs: &Pairs, entry: usize, node: Option<Node>) -> Result<StepReport> {
+    pub fn step(&mut self, pairs: &Pairs, entry: usize, outside: &[Node]) -> Result<StepReport> {
         let mut report = StepReport { losses: [0.0; 3], norms: [0.0; 3] };
         let parts = pairs.parts(PARTS, self.config.d_vocab, self.config.n_ctx)?;
         let exchanged =
             parts.par_iter().map(|p| self.exchanged(&p.batch, entry)).collect::<Result<Vec<Labels>>>()?;
         let recipe = self.recipe.clone();
         let nodes = self.alignment.entries[entry].trained.clone();
-        let outside: Vec<Node> = node.into_iter().collect();
         let steps = [
             (recipe.iit, Some(nodes)),
-            (if outside.is_empty() { 0.0 } else { recipe.strict * recipe.strict }, Some(outside)),
+            (if outside.is_empty() { 0.0 } else { recipe.strict * recipe.strict }, Some(outside.to_vec())),
             (recipe.behaviour, None),
         ];
         for (s, (weight, nodes)) in steps.into_iter().enumerate() {

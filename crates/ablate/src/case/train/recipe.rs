@@ -1,5 +1,7 @@
 //! How a case is trained.
 
+use ablate_graph::{Node, Random};
+
 use super::Epoch;
 use crate::error::{Error, Result};
 
@@ -13,6 +15,45 @@ pub enum Schedule {
     Plateau,
     /// In a straight line to the recipe's final rate, which the last epoch has (the benchmark's "linear").
     Linear,
+}
+
+/// Which nodes outside the circuit a strict step exchanges (the benchmark's `siit_sampling`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// One. What the others do together is not trained away.
+    Individual,
+    /// Each with probability 1/2.
+    SampleAll,
+    /// All of them.
+    All,
+}
+
+impl Sampling {
+    /// The nodes of a batch.
+    pub(super) fn draw(self, outside: &[Node], random: Random, batch: u64) -> Vec<Node> {
+        match self {
+            Self::Individual => {
+                let node = random.below(2, batch, outside.len().max(1));
+                outside.get(node).copied().into_iter().collect()
+            }
+            Self::SampleAll => {
+                let coins = random.fork(2).fork(batch);
+                let heads = outside.iter().enumerate().filter(|(i, _)| coins.below(0, *i as u64, 2) == 1);
+                heads.map(|(_, node)| *node).collect()
+            }
+            Self::All => outside.to_vec(),
+        }
+    }
+
+    /// The benchmark's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Individual => "individual",
+            Self::SampleAll => "sample_all",
+            Self::All => "all",
+        }
+    }
 }
 
 /// How a case is trained.
@@ -35,6 +76,8 @@ pub struct Recipe {
     /// Weight of the strict loss. It is applied twice, as the public code does (0.4 acts as 0.16), so that published
     /// weights mean the same here.
     pub strict: f64,
+    /// Which nodes the strict loss exchanges.
+    pub sampling: Sampling,
     /// Largest norm of a gradient.
     pub clip: f64,
     /// Percentage that accuracy, interchange accuracy and strict accuracy must all reach.
@@ -63,6 +106,7 @@ impl Recipe {
             iit: 1.0,
             behaviour: 1.0,
             strict,
+            sampling: Sampling::Individual,
             clip: 0.1,
             goal: 99.5,
             inputs: 120_000,
@@ -155,6 +199,22 @@ mod tests {
             assert!((found - wanted).abs() < 1e-12, "{rates:?}");
         }
         assert_eq!(recipe(Schedule::Constant).rate_after(&history(&[1.0; 4])).to_bits(), 1e-3_f64.to_bits());
+    }
+
+    #[test]
+    fn strict_steps_exchange_one_half_or_all() {
+        let nodes: Vec<Node> = (0..4).map(Node::mlp).collect();
+        let random = Random::new(1, "case training");
+        let draws =
+            |sampling: Sampling| (0..400).map(|b| sampling.draw(&nodes, random, b)).collect::<Vec<_>>();
+        assert!(draws(Sampling::Individual).iter().all(|drawn| drawn.len() == 1));
+        assert!(draws(Sampling::All).iter().all(|drawn| *drawn == nodes));
+        let half = draws(Sampling::SampleAll);
+        for node in &nodes {
+            let n = half.iter().filter(|drawn| drawn.contains(node)).count();
+            assert!((150..250).contains(&n), "{node}: {n} of 400");
+        }
+        assert!(half.iter().any(Vec::is_empty) && half.iter().any(|drawn| drawn.len() == 4));
     }
 
     #[test]

@@ -16,11 +16,6 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         match input.kind.as_str() {
             "trace" if input.value.get("order").is_some() => prune(material, input, &input.value, &mut out),
             "trace" => removal(material, input, &mut out),
-            "demo" => {
-                if let Some(value) = material.need(input, &input.value, "prune", "pruning") {
-                    prune(material, input, value, &mut out);
-                }
-            }
             "evaluation" => faithfulness(input, &mut out),
             _ => {}
         }

@@ -203,12 +203,19 @@ fn axes(scores: &Scores, label: &str) -> Heat {
 
 fn heat(scores: &Scores, members: &Marked, label: &str) -> Option<Heat> {
     let mut heat = axes(scores, label);
+    let heads = heat.x.len();
     for row in scores.rows() {
-        if let Node::Head { layer, head } = scores.graph().node(ablate_graph::NodeId(row.id)) {
-            let name = scores.name(row);
-            let (marked, std_err) = (has(members, &name), (row.std_err > 0.0).then_some(row.std_err));
-            heat.cells.push(Cell { x: head, y: layer, value: row.score, std_err, name, marked });
-        }
+        let (x, y) = match scores.graph().node(ablate_graph::NodeId(row.id)) {
+            Node::Head { layer, head } => (head, layer),
+            Node::Mlp { layer } => (heads, layer),
+            _ => continue,
+        };
+        let name = scores.name(row);
+        let (marked, std_err) = (has(members, &name), (row.std_err > 0.0).then_some(row.std_err));
+        heat.cells.push(Cell { x, y, value: row.score, std_err, name, marked });
+    }
+    if heat.cells.iter().any(|cell| cell.x == heads) {
+        heat.x.push("MLP".into());
     }
     (heat.cells.len() > 1).then_some(heat)
 }
@@ -249,12 +256,16 @@ fn of_demo(input: &Input, members: &Marked, out: &mut Vec<Figure>) {
         ..Heat::default()
     };
     let mut table = Table::new(&["name", "score", "std_err", "n", "in circuit"]);
-    let (mut layers, mut heads) = (0, 0);
-    for row in list(&input.value, "effects") {
+    let rows = list(&input.value, "effects");
+    let places = || rows.iter().filter_map(|row| super::behaviours::place(text(row, "name")));
+    let heads = places().map(|(_, head)| head + 1).max().unwrap_or(0);
+    let mut layers = 0;
+    for row in rows {
         let (name, score, std_err) = (text(row, "name"), num(row, "score"), num(row, "std_err"));
-        let place = super::behaviours::place(name);
+        let mlp = || Some((name.strip_prefix('m')?.parse().ok()?, heads));
+        let place = super::behaviours::place(name).or_else(mlp);
         let (Some((y, x)), Some(value)) = (place, score) else { continue };
-        (layers, heads) = (layers.max(y + 1), heads.max(x + 1));
+        layers = layers.max(y + 1);
         let marked = has(members, name);
         heat.cells.push(Cell { x, y, value, std_err, name: name.to_owned(), marked });
         let inside = if marked { "yes" } else { "" };
@@ -262,12 +273,15 @@ fn of_demo(input: &Input, members: &Marked, out: &mut Vec<Figure>) {
         table.row([name.into(), cell(value), std_err.map_or(Value::Null, cell), n, inside.into()]);
     }
     heat.x = (0..heads).map(|h| h.to_string()).collect();
+    if heat.cells.iter().any(|cell| cell.x == heads) {
+        heat.x.push("MLP".into());
+    }
     heat.y = (0..layers).map(|l| l.to_string()).collect();
     if !heat.cells.is_empty() {
         out.push(Figure {
             id: String::new(),
-            title: "Effect of each head alone".into(),
-            how: "Each cell is a head. Framed heads are in the circuit that was found.".into(),
+            title: "Effect of each node alone".into(),
+            how: "Each cell is a head or an MLP. Framed ones are in the circuit that was found.".into(),
             source: input.name.clone(),
             body: Body::Heat(heat),
             table,

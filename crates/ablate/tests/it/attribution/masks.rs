@@ -16,9 +16,13 @@ use super::differences::Curved;
 use super::random::{Kind, Numbers, batch, kinds, plain};
 
 /// A run with weighed cuts of every edge.
-fn weighed(kind: &Kind, w: &Weights<f64>, data: &Batch, source: &Setting, weights: &[f64]) -> CutGradients {
+fn weighed(
+    (kind, w, graph): (&Kind, &Weights<f64>, Graph),
+    data: &Batch,
+    source: &Setting,
+    weights: &[f64],
+) -> CutGradients {
     let engine = Engine::new(&kind.cfg, w, data);
-    let graph = graph(kind);
     let plan = Plan::new().cut(&graph, EdgeSet::full(graph.n_edges()), source.source);
     let mut plan = engine.compile(&plan).unwrap();
     plan.cuts[0].weights = Some(Arc::new(weights.to_vec()));
@@ -42,8 +46,22 @@ fn corrupt(kind: &Kind, w: &Weights<f64>, data: &Batch, scale: f64) -> Setting {
     Setting { source: Source::Resample, scale, sources }
 }
 
-fn graph(kind: &Kind) -> Graph {
-    ablate::discover::graph_of(&kind.cfg, Kv::PerQuery).unwrap()
+/// The graphs of a model's edges: a reader for each query head's keys and values, or for each group's.
+fn graphs(kind: &Kind) -> impl Iterator<Item = Graph> + use<> {
+    let grouped = kind.cfg.n_kv_heads != kind.cfg.n_heads;
+    let kvs = if grouped { &[Kv::PerQuery, Kv::Grouped][..] } else { &[Kv::PerQuery] };
+    let cfg = kind.cfg.clone();
+    kvs.iter().map(move |kv| ablate::discover::graph_of(&cfg, *kv).unwrap())
+}
+
+/// Every kind of model that edges have weights in, with its graphs.
+fn weighable() -> Vec<(usize, Kind, Graph)> {
+    let kinds = kinds().into_iter().enumerate().filter(|(_, k)| !k.post_norm);
+    let all: Vec<(usize, Kind, Graph)> = kinds
+        .flat_map(|(i, kind)| graphs(&kind).map(move |graph| (i, kind.clone(), graph)).collect::<Vec<_>>())
+        .collect();
+    assert!(all.iter().any(|(_, _, graph)| graph.kv() == Kv::Grouped));
+    all
 }
 
 fn sum(g: &CutGradients) -> f64 {
@@ -52,20 +70,20 @@ fn sum(g: &CutGradients) -> f64 {
 
 #[test]
 fn weights_of_edges_have_true_derivatives() {
-    for (i, kind) in kinds().iter().enumerate().filter(|(_, k)| !k.post_norm) {
+    for (i, kind, graph) in weighable() {
+        let kind = &kind;
         let w = plain(kind, 100 + i as u64);
         let data = batch(&kind.cfg, &[4, 3]);
-        let graph = graph(kind);
         let zero = Setting { source: Source::Zero, scale: 1.0, sources: Sources::new() };
         for setting in [corrupt(kind, &w, &data, 1.0), corrupt(kind, &w, &data, 0.6), zero] {
             let mut numbers = Numbers(5);
             let weights: Vec<f64> = (0..graph.n_edges()).map(|_| numbers.next().abs()).collect();
-            let got = weighed(kind, &w, &data, &setting, &weights);
+            let got = weighed((kind, &w, graph), &data, &setting, &weights);
             for at in (0..weights.len()).step_by(7) {
                 let value = |step: f64| {
                     let mut weights = weights.clone();
                     weights[at] += step;
-                    sum(&weighed(kind, &w, &data, &setting, &weights))
+                    sum(&weighed((kind, &w, graph), &data, &setting, &weights))
                 };
                 let expected = (value(1e-5) - value(-1e-5)) / 2e-5;
                 let gap = (got.weights[at] - expected).abs();
@@ -84,15 +102,15 @@ fn weights_of_edges_have_true_derivatives() {
 /// At weights of 0 and 1 the run is that of a plan that cuts those edges.
 #[test]
 fn whole_weights_are_cut_edges() {
-    for (i, kind) in kinds().iter().enumerate().filter(|(_, k)| !k.post_norm) {
+    for (i, kind, graph) in weighable() {
+        let kind = &kind;
         let w = plain(kind, 120 + i as u64);
         let data = batch(&kind.cfg, &[4, 3]);
-        let graph = graph(kind);
         let setting = corrupt(kind, &w, &data, 1.0);
         let mut numbers = Numbers(9);
         let cut: Vec<bool> = (0..graph.n_edges()).map(|_| numbers.next() > 0.2).collect();
         let weights: Vec<f64> = cut.iter().map(|c| f64::from(u8::from(*c))).collect();
-        let got = weighed(kind, &w, &data, &setting, &weights);
+        let got = weighed((kind, &w, graph), &data, &setting, &weights);
         let edges = EdgeSet::of(graph.n_edges(), graph.edge_ids().filter(|e| cut[e.index()]));
         let engine = Engine::new(&kind.cfg, &w, &data);
         let plan = engine.compile(&Plan::new().cut(&graph, edges, Source::Resample)).unwrap();
@@ -107,10 +125,10 @@ fn whole_weights_are_cut_edges() {
 /// The derivative by a sender's source, where it is one constant for all rows.
 #[test]
 fn constants_have_true_derivatives() {
-    for (i, kind) in kinds().iter().enumerate().filter(|(_, k)| !k.post_norm).take(3) {
+    for (i, kind, graph) in weighable().into_iter().take(3) {
+        let kind = &kind;
         let w = plain(kind, 140 + i as u64);
         let data = batch(&kind.cfg, &[4, 3]);
-        let graph = graph(kind);
         let mut numbers = Numbers(3);
         let weights: Vec<f64> = (0..graph.n_edges()).map(|_| numbers.next().abs()).collect();
         let rows: usize = data.rows().iter().map(|r| r.clean.len()).sum();
@@ -125,7 +143,7 @@ fn constants_have_true_derivatives() {
             let index = Arc::new(vec![(0, 0); rows]);
             sources.set(Source::Given(0), Table { acts: Arc::new(vec![acts]), index });
             let setting = Setting { source: Source::Given(0), scale: 1.0, sources };
-            weighed(kind, &w, &data, &setting, &weights)
+            weighed((kind, &w, graph), &data, &setting, &weights)
         };
         let got = run(None);
         for layer in 0..kind.cfg.n_layers {

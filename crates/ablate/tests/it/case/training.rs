@@ -45,7 +45,7 @@ fn steps_are_the_public_codes() {
             let entry = alignment.entries.iter().position(|e| e.label == label).unwrap();
             let strict = step["strict_ll"][0].as_str().unwrap();
             let outside = hook(strict);
-            let found = trainer.step(&pairs, entry, Some(outside)).unwrap();
+            let found = trainer.step(&pairs, entry, &[outside]).unwrap();
             let losses = &step["losses"];
             let names = ["train/iit_loss", "train/strict_loss", "train/behavior_loss"];
             for (i, name) in names.iter().enumerate() {
