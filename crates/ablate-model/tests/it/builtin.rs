@@ -1,7 +1,7 @@
 //! The built-in models: their numbers, their words, what their heads look at, and which nodes and edges are the circuit.
 
 use ablate_graph::{Graph, Kv, Node, Site};
-use ablate_model::builtin::{list, token_edges, truth, truth_edges};
+use ablate_model::builtin::{BuiltinInfo, list, token_edges, truth, truth_edges};
 use ablate_model::{AnyWeights, DType, LoadOptions, Model};
 use ablate_tensor::Real;
 
@@ -55,12 +55,39 @@ fn both_number_types_hold_the_same_numbers() {
     // the numbers themselves: a change of them is a change of every published result on the model
     let hashes: Vec<String> =
         list().iter().map(|i| load(i.name, DType::F32).hash()[..16].to_owned()).collect();
-    assert_eq!(hashes, ["e3d26bdd699e5595", "7aceb6c02c31b8a1"]);
+    assert_eq!(hashes, ["e3d26bdd699e5595", "7aceb6c02c31b8a1", "23d992975ccedee5"]);
+}
+
+/// The models whose weights are set by hand.
+fn hand_set() -> impl Iterator<Item = &'static BuiltinInfo> {
+    list().iter().filter(|info| info.name.starts_with("induction"))
+}
+
+#[test]
+fn the_trained_model_names_the_indirect_object() {
+    let model = load("ioi", DType::F32);
+    let codec = model.codec().unwrap();
+    let names = ["Anna", "John", "Mary", "Paul", "Rose"];
+    for a in names {
+        for b in names.into_iter().filter(|b| *b != a) {
+            for text in [
+                format!("when {a} and {b} went park {b} gave ring to"),
+                format!("when {b} and {a} met {b} then gave cup to"),
+            ] {
+                let ids = codec.encode(&text).unwrap();
+                assert_eq!((Some(ids[0]), ids.len()), (codec.bos(), 11));
+                let last = logits(&model, &ids).pop().unwrap();
+                let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+                assert_eq!(codec.decode(&[best as u32]).unwrap(), a, "{text}");
+            }
+        }
+    }
+    assert!(codec.encode("when Zoe and Anna met Zoe then gave cup to").is_err());
 }
 
 #[test]
 fn words_that_repeat_are_continued() {
-    for info in list() {
+    for info in hand_set() {
         let model = load(info.name, DType::F64);
         let codec = model.codec().unwrap();
         let ids = codec.encode("ring owl tree gold lake ring owl tree").unwrap();
@@ -109,7 +136,7 @@ fn pattern(model: &Model, layer: usize, head: usize) -> Vec<Vec<f64>> {
 
 #[test]
 fn the_heads_look_where_they_should() {
-    for info in list() {
+    for info in hand_set() {
         let model = load(info.name, DType::F64);
         for node in truth(info.name).unwrap() {
             let Node::Head { layer, head } = node else { panic!() };
