@@ -30,7 +30,7 @@ use crate::table::{Table, bytes, si};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ablate capture builtin:induction data.jsonl --hooks resid_post,z --positions last -o acts\n  \
-    ablate capture builtin:induction data.jsonl --hooks blocks.2.attn.hook_pattern --side corrupt -o acts.safetensors")]
+    ablate capture builtin:induction data.jsonl --hooks blocks.2.attn.hook_pattern -o acts.safetensors")]
 pub(crate) struct CaptureArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -14,6 +14,10 @@ use crate::support::{ablate, fails, folder, golden, induction, read, tiny, words
 const ALL: [&str; 11] =
     ["gemma2", "gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "phi", "qwen2", "qwen3", "smollm3"];
 
+/// Every hook that a model with or without gated MLPs has.
+const EVERYTHING: &str =
+    "resid_pre,scale1,q,k,v,pattern,z,attn_out,resid_mid,scale2,pre,post,mlp_out,resid_post";
+
 /// An array as a file has it.
 struct Npy {
     shape: Vec<usize>,
@@ -170,6 +174,36 @@ fn patterns_are_the_reference_ones() {
     }
 }
 
+/// The values of TransformerLens after the first sequence (`scripts/check-capture.py --write`).
+#[test]
+fn hooks_are_those_of_transformer_lens() {
+    for (arch, more) in [("gpt2", ""), ("llama", ",pre_linear")] {
+        let folder = folder();
+        ragged(folder.path(), arch);
+        capture(folder.path(), arch, "ragged.jsonl", &format!("--hooks {EVERYTHING}{more} -o acts"));
+        let wanted = golden(arch, "hooks.json");
+        let at = wanted["position"].as_u64().unwrap() as usize;
+        let all = wanted["hooks"].as_object().unwrap();
+        assert!(all.len() >= 3 * 14, "{arch}: {} hooks", all.len());
+        for (name, values) in all {
+            let npy = Npy::read(&folder.path().join("acts").join(format!("{name}.npy")));
+            let (x, shape) = (npy.numbers(), npy.shape);
+            let values: Vec<f64> = values.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+            let ours: Vec<f64> = if name.ends_with("pattern") {
+                let keys = |head: usize| x[(head * shape[2] + at) * shape[3]..][..=at].to_vec();
+                (0..shape[1]).flat_map(keys).collect()
+            } else {
+                let width: usize = shape[2..].iter().product();
+                x[at * width..(at + 1) * width].to_vec()
+            };
+            assert_eq!(ours.len(), values.len(), "{arch} {name}");
+            for (a, b) in ours.iter().zip(&values) {
+                close(*a, *b, name);
+            }
+        }
+    }
+}
+
 /// Arrays of a layer by hook, for one row and position after the other.
 struct Layer {
     folder: std::path::PathBuf,
@@ -187,8 +221,6 @@ impl Layer {
 
 #[test]
 fn hooks_add_up() {
-    const EVERYTHING: &str =
-        "resid_pre,scale1,q,k,v,pattern,z,attn_out,resid_mid,scale2,pre,post,mlp_out,resid_post";
     for arch in ["gpt2", "llama"] {
         let folder = folder();
         let data = tiny(arch).join("data.jsonl");

@@ -25,6 +25,9 @@ pub use store::{Number, Place, Store, npy};
 use crate::error::{Error, Result};
 use crate::heads::watch::{self, Runs};
 
+/// Tokens that a part of a run has at most, but for longer rows.
+const PART: usize = 512;
+
 /// What is to be captured, resolved: every array's shape and every row's positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capture {
@@ -131,7 +134,10 @@ impl Capture {
         let number = self.arrays.first().map_or(8, |a| a.number.bytes());
         let blocks = watch::blocks(cfg, &self.batch, self.keep, number, budget);
         let held = blocks.iter().map(|b| b.1).max().unwrap_or(0);
-        let row = self.arrays.iter().map(Array::row_bytes).max().unwrap_or(0);
+        // what is written in one piece: the largest array's rows of one part of a run
+        let shortest = self.batch.rows().iter().map(|r| r.clean.len()).min().unwrap_or(1).max(1);
+        let at_once = (PART / shortest + 1).min(self.batch.len());
+        let row = at_once * self.arrays.iter().map(Array::row_bytes).max().unwrap_or(0);
         Estimate {
             passes: self.batch.len(),
             flops,

@@ -41,20 +41,14 @@ pub(super) fn at(result: &Value, path: &str) -> Option<Vec<Record>> {
     inside(result, &fields, &Vec::new())
 }
 
-/// The whole result as one row, without lists of lists or objects and without what every result has.
+/// The whole result as one row, without what is a table of its own and without what every result has.
 pub(super) fn whole(result: &Value) -> Option<Record> {
     const EVERYWHERE: [&str; 4] = ["format", "version", "manifest", "warnings"];
-    let kept = result.as_object()?.iter().filter(|(key, value)| {
-        !EVERYWHERE.contains(&key.as_str())
-            && !matches!(value, Value::Array(items) if !items.iter().all(is_plain))
-    });
+    let kept = result.as_object()?.iter().filter(|(key, _)| !EVERYWHERE.contains(&key.as_str()));
     let kept: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
-    Some(
-        flat(&kept)
-            .into_iter()
-            .filter(|(_, v)| !matches!(v, Value::Array(i) if !i.iter().all(is_plain)))
-            .collect(),
-    )
+    // of an empty list nobody knows what it would hold
+    let table = |value: &Value| matches!(value, Value::Array(i) if i.is_empty() || !i.iter().all(is_plain));
+    Some(flat(&kept).into_iter().filter(|(_, value)| !table(value)).collect())
 }
 
 fn inside(value: &Value, fields: &[&str], carried: &Record) -> Option<Vec<Record>> {

@@ -45,18 +45,17 @@ pub(super) fn bytes(table: &Table, form: Form) -> Result<Vec<u8>, AnyError> {
     match form {
         Form::Csv => csv(table),
         Form::Arrow => {
-            let batch = batch(table)?;
+            let about = HashMap::from([(METADATA.to_owned(), table.about.clone())]);
+            let batch = batch(table, about)?;
             let mut writer = arrow_ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema())?;
             writer.write(&batch)?;
             Ok(writer.into_inner()?)
         }
         Form::Parquet => {
-            let batch = batch(table)?;
             // beside the schema, not in it: programs that know nothing of Arrow see it too
             let about = KeyValue::new(METADATA.to_owned(), table.about.clone());
             let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![about])).build();
-            let plain = Arc::new(Schema::new(batch.schema().fields().clone()));
-            let batch = batch.with_schema(plain)?;
+            let batch = batch(table, HashMap::new())?;
             let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
             writer.write(&batch)?;
             Ok(writer.into_inner()?)
@@ -64,16 +63,11 @@ pub(super) fn bytes(table: &Table, form: Form) -> Result<Vec<u8>, AnyError> {
     }
 }
 
-fn batch(table: &Table) -> Result<RecordBatch, ArrowError> {
+fn batch(table: &Table, about: HashMap<String, String>) -> Result<RecordBatch, ArrowError> {
     let arrays: Vec<ArrayRef> = table.columns.iter().map(|c| array(&c.values)).collect();
-    let fields: Vec<Field> = table
-        .columns
-        .iter()
-        .zip(&arrays)
-        .map(|(c, a)| Field::new(&c.name, a.data_type().clone(), true))
-        .collect();
-    let metadata = HashMap::from([(METADATA.to_owned(), table.about.clone())]);
-    let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
+    let named = table.columns.iter().zip(&arrays);
+    let fields: Vec<Field> = named.map(|(c, a)| Field::new(&c.name, a.data_type().clone(), true)).collect();
+    let schema = Arc::new(Schema::new(fields).with_metadata(about));
     let options = RecordBatchOptions::new().with_row_count(Some(table.rows));
     RecordBatch::try_new_with_options(schema, arrays, &options)
 }
