@@ -14,12 +14,15 @@ use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::printer::Printer;
 use crate::progress::{self, Bar};
+use crate::tables;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct App<'a> {
     pub(crate) globals: &'a Globals,
     pub(crate) printer: Printer,
+    /// Names of the command's tables, the main one first.
+    pub(crate) tables: &'static [&'static str],
     clock: Clock,
     stop: Arc<AtomicBool>,
     warnings: RefCell<Vec<String>>,
@@ -28,9 +31,14 @@ pub(crate) struct App<'a> {
 
 impl<'a> App<'a> {
     /// Sets up logs, threads and the stop signal.
-    pub(crate) fn new(globals: &'a Globals, printer: Printer) -> Result<Self> {
+    pub(crate) fn new(
+        globals: &'a Globals,
+        printer: Printer,
+        tables: &'static [&'static str],
+    ) -> Result<Self> {
         start_logs(globals, printer);
         check_device(&globals.device)?;
+        tables::check(globals, tables)?;
         if let Some(n) = globals.threads {
             start_threads(n)?;
         }
@@ -39,6 +47,7 @@ impl<'a> App<'a> {
         Ok(Self {
             globals,
             printer,
+            tables,
             clock: Clock::new(),
             stop,
             warnings: RefCell::new(Vec::new()),

@@ -1,9 +1,10 @@
 //! Arguments that several commands share, and their values.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ablate::table::Form;
 use clap::{Args, ValueEnum};
 
 /// Where a result file goes.
@@ -23,6 +24,30 @@ impl FromStr for Target {
             "-" => Ok(Self::Stdout),
             path => Ok(Self::File(path.into())),
         }
+    }
+}
+
+/// Where a table goes, and which: `heads.parquet`, `heads.csv:attribution.parts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableTarget {
+    pub(crate) path: PathBuf,
+    pub(crate) form: Form,
+    /// The part of the result; the command's main one unless given.
+    pub(crate) name: Option<String>,
+}
+
+impl FromStr for TableTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        // the name is what follows the ending: paths may hold colons too
+        let named = text.rsplit_once(':').filter(|(path, _)| Form::of(Path::new(path)).is_some());
+        let (path, name) = named.map_or((text, None), |(path, name)| (path, Some(name.to_owned())));
+        let form = Form::of(Path::new(path))
+            .ok_or("the ending says the form: write FILE.parquet, FILE.arrow or FILE.csv, with :NAME for another table")?;
+        if name.as_deref() == Some("") {
+            return Err("name the table behind the colon, or leave the colon out".into());
+        }
+        Ok(Self { path: path.into(), form, name })
     }
 }
 
@@ -115,7 +140,21 @@ pub(crate) struct EditArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::Size;
+    use ablate::table::Form;
+
+    use super::{Size, TableTarget};
+
+    #[test]
+    fn tables() {
+        let of =
+            |text: &str| text.parse::<TableTarget>().map(|t| (t.path.display().to_string(), t.form, t.name));
+        assert_eq!(of("a.parquet"), Ok(("a.parquet".into(), Form::Parquet, None)));
+        assert_eq!(of("d:x/a.CSV:lens"), Ok(("d:x/a.CSV".into(), Form::Csv, Some("lens".into()))));
+        assert_eq!(of("a:b.arrow"), Ok(("a:b.arrow".into(), Form::Arrow, None)));
+        for wrong in ["", "a", "a.xlsx", "a.csv:", "-", "csv"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -3,13 +3,13 @@
 use ablate::model::DType;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::args::{Size, Target, YesNo};
+use crate::args::{Size, TableTarget, Target, YesNo};
 use crate::commands::{
-    case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
-    heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
-    patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
-    verify::VerifyArgs,
+    capture::CaptureArgs, case::CaseArgs, compare::CompareArgs, completions::CompletionsArgs,
+    compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs, heads::HeadsArgs, inspect::InspectArgs,
+    interactions::InteractionsArgs, man::ManArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs,
+    predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, report::ReportArgs, scrub::ScrubArgs,
+    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -37,6 +37,9 @@ pub(crate) struct Globals {
     /// Write the result file; `-` writes it to standard output instead of tables
     #[arg(long, global = true, value_name = "FILE|-")]
     pub(crate) json: Option<Target>,
+    /// Write a table of the result, whole and not rounded: .parquet, .arrow or .csv; with :NAME another than the main one
+    #[arg(long, global = true, value_name = "FILE[:NAME]")]
+    pub(crate) table: Option<TableTarget>,
     /// Print the plan, its passes, FLOPs and peak memory, and run nothing
     #[arg(long, global = true)]
     pub(crate) explain: bool,
@@ -99,7 +102,10 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     Interactions(InteractionsArgs),
     Heads(HeadsArgs),
+    Capture(CaptureArgs),
     Report(ReportArgs),
     Compress(CompressArgs),
     Case(CaseArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }

@@ -178,9 +178,11 @@ impl Lab {
         let positions = Positions::parse(text)?;
         if let Positions::Named(names) = &positions {
             let rows = self.rows.batch.rows();
-            let has = |row: usize, name: &str| rows[row].positions.iter().any(|(n, _)| n == name);
+            // the last token has this name in every row
+            let has =
+                |row: usize, name: &str| name == "end" || rows[row].positions.iter().any(|(n, _)| n == name);
             let known: BTreeSet<&str> =
-                rows.iter().flat_map(|r| &r.positions).map(|(n, _)| n.as_str()).collect();
+                rows.iter().flat_map(|r| &r.positions).map(|(n, _)| n.as_str()).chain(["end"]).collect();
             for name in names {
                 if !known.contains(name.as_str()) {
                     return Err(Error::unknown("position", name, known.iter().copied()));

@@ -10,10 +10,12 @@ mod estimate;
 mod inputs;
 mod lab;
 mod outcome;
+mod plot;
 mod printer;
 mod progress;
 mod run;
 mod table;
+mod tables;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let printer = printer::Printer::new(&cli.globals);
-    let app = match app::App::new(&cli.globals, printer) {
+    let app = match app::App::new(&cli.globals, printer, tables::of(&cli.command)) {
         Ok(app) => app,
         Err(error) => return outcome::report(&printer, &error, None).into(),
     };

@@ -14,6 +14,7 @@ use crate::estimate::Estimate;
 use crate::lab::Lab;
 use crate::outcome::Outcome;
 use crate::table::number;
+use crate::tables;
 
 /// See the module.
 #[derive(Debug)]
@@ -68,11 +69,14 @@ impl<'a> Run<'a> {
     ) -> Result<()> {
         let warnings = self.app.warnings();
         let value = report::result(kind, body, &warnings, self.manifest())?;
-        self.write(&report::text(&value), journal)
+        self.write(&value, &report::text(&value), journal)
     }
 
-    /// Writes the text of a result and removes the journal.
-    pub(crate) fn write(&self, text: &str, journal: Option<Journal>) -> Result<()> {
+    /// Writes a result, as `text` says it to the file and `value` to the table, and removes the journal.
+    pub(crate) fn write(&self, value: &Value, text: &str, journal: Option<Journal>) -> Result<()> {
+        if !self.app.globals.explain {
+            tables::write(self.app, value)?;
+        }
         match &self.app.globals.json {
             None => Ok(()),
             Some(Target::Stdout) => self.app.printer.json(text),

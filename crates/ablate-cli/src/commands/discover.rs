@@ -17,6 +17,7 @@ use crate::args::DataArgs;
 use crate::edges::{EdgeArgs, KvArg, edge_set};
 use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
+use crate::plot;
 use crate::run::{self, Run};
 use crate::table::{Table, bytes, number};
 
@@ -90,6 +91,9 @@ pub(crate) struct DiscoverArgs {
     /// Rows printed, those with the largest |score|; the result file has all
     #[arg(long, value_name = "K", default_value_t = 20)]
     top: usize,
+    /// Draw the scores of nodes by layer and head
+    #[arg(long)]
+    plot: bool,
 }
 
 /// What was asked for, resolved.
@@ -156,9 +160,12 @@ pub(crate) fn run(app: &App<'_>, args: &DiscoverArgs) -> Result<Outcome> {
         FormatArg::Ablate => file.write(),
         FormatArg::Mib => MibFile::from_scores(&file.scores, None)?.write(),
     };
-    run.write(&text, journal)?;
+    run.write(&file.to_value(), &text, journal)?;
     run.print_head(&base)?;
     print(app, &file, args.top)?;
+    if args.plot {
+        plot::scores(app, &graph, &file.scores)?;
+    }
     print_certificate(app, found.certificate.as_ref(), &cost)?;
     let passed = match (args.min_spearman, &found.certificate) {
         (Some(bound), Some(certificate)) => certificate.passes(bound),
@@ -201,6 +208,12 @@ fn check(args: &DiscoverArgs, how: &How, level: Level, edit: &Edit) -> Result<()
             );
         }
         _ => {}
+    }
+    if level == Level::Edge && args.plot {
+        return wrong(
+            "--plot draws scores of nodes",
+            "take --level node, or draw edges with `ablate select --svg`",
+        );
     }
     if level == Level::Node && args.edges.is_some() {
         return wrong("--edges has no use with --level node", "leave one of them out");

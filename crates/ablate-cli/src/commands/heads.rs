@@ -7,8 +7,8 @@ use ablate::heads::{self, CopyNorm, RandomTokens};
 use ablate::manifest::Conventions;
 use ablate::model::{Batch, Model};
 use ablate::report::{
-    AttentionRow, AttributionPart, BehaviourPart, ClusterRow, ClustersPart, CopyPart, HeadRow, HeadsReport,
-    LensPart, RandomPart,
+    self, AttentionRow, AttributionPart, BehaviourPart, ClusterRow, ClustersPart, CopyPart, HeadRow,
+    HeadsReport, LensPart, RandomPart,
 };
 use ablate::{Error, Metric, Result};
 use clap::{Args, ValueEnum};
@@ -18,6 +18,7 @@ use crate::app::{App, number_bytes};
 use crate::estimate::{parameters, program_bytes};
 use crate::lab::Rows;
 use crate::outcome::Outcome;
+use crate::plot::{self, Line};
 use crate::run::Run;
 use crate::table::{Table, bytes, number, percent, si};
 
@@ -35,7 +36,7 @@ pub(crate) enum NormArg {
 /// Scores on random tokens need no data. With data, also scores on its clean rows, attention from the read position to named
 /// positions, direct logit attribution and the logit lens.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  ablate heads builtin:induction\n  \
+#[command(after_help = "Examples:\n  ablate heads builtin:induction --plot\n  \
     ablate heads builtin:induction data.jsonl --by-feature answer --cluster a2.* --top 3")]
 pub(crate) struct HeadsArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
@@ -73,6 +74,9 @@ pub(crate) struct HeadsArgs {
     /// Heads printed for each score; the result file has all
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
+    /// Draw the scores on random tokens by layer and head
+    #[arg(long)]
+    plot: bool,
 }
 
 impl HeadsArgs {
@@ -101,12 +105,18 @@ pub(crate) fn run(app: &App<'_>, args: &HeadsArgs) -> Result<Outcome> {
     }
     let mut report = on_random(app, args, &model, &random)?;
     if let Some(rows) = &rows {
+        if let Some(doubt) = report::few_rows(rows.batch.len()) {
+            app.warn(doubt);
+        }
         app.check_stop()?;
         on_data(app, args, &model, rows, &mut report)?;
     }
     run.finish("heads", &report, None)?;
     app.print_conventions(run.manifest())?;
     print(app, args, &report)?;
+    if args.plot {
+        draw(app, &report, model.config().n_heads)?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -295,6 +305,19 @@ fn print(app: &App<'_>, args: &HeadsArgs, report: &HeadsReport) -> Result<()> {
         Some(part) => print_clusters(app, args.top, part),
         None => Ok(()),
     }
+}
+
+/// A strip a layer for every score on random tokens.
+fn draw(app: &App<'_>, report: &HeadsReport, n_heads: usize) -> Result<()> {
+    for (kind, (name, _)) in BehaviourPart::default().named().into_iter().enumerate() {
+        let value = |head: &HeadRow| head.random.named()[kind].1.map(|s| s.value);
+        let line = |heads: &[HeadRow]| Line { cells: heads.iter().map(value).collect(), apart: None };
+        let lines: Vec<Line> = report.heads.chunks(n_heads).map(line).collect();
+        if lines.iter().any(|l| l.cells.iter().any(Option::is_some)) {
+            plot::strips(app, &format!("{name}, heads across"), "", &lines)?;
+        }
+    }
+    Ok(())
 }
 
 fn print_behaviours(app: &App<'_>, top: usize, report: &HeadsReport) -> Result<()> {

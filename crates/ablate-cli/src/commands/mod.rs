@@ -1,13 +1,16 @@
 //! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
 
+pub(crate) mod capture;
 pub(crate) mod case;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod demo;
 pub(crate) mod discover;
 pub(crate) mod heads;
 pub(crate) mod inspect;
 pub(crate) mod interactions;
+pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod patch;
 pub(crate) mod path;
@@ -48,7 +51,10 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Report(args) => report::run(app, args),
         Command::Interactions(args) => interactions::run(app, args),
         Command::Heads(args) => heads::run(app, args),
+        Command::Capture(args) => capture::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),
+        Command::Completions(args) => completions::run(app, args),
+        Command::Man(args) => man::run(app, args),
     }
 }

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::args::DataArgs;
 use crate::lab::Lab;
 use crate::outcome::Outcome;
+use crate::plot::{self, Line};
 use crate::run::{self, Run};
 use crate::table::{Table, number};
 
@@ -37,6 +38,9 @@ pub(crate) struct PatchArgs {
     /// denoise = clean values into the corrupt run; noise = corrupt values into the clean run
     #[arg(long, value_name = "DIRECTION", default_value = "denoise")]
     direction: Way,
+    /// Draw the grid
+    #[arg(long)]
+    plot: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,6 +105,9 @@ pub(crate) fn run(app: &App<'_>, args: &PatchArgs) -> Result<Outcome> {
     run.finish("grid", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report, &axis)?;
+    if args.plot {
+        draw(app, &report, &axis)?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -137,6 +144,14 @@ fn row(cell: &Cell, axis: &Axis) -> GridRow {
         std_err,
         n: cell.scores.len(),
     }
+}
+
+/// Two strips a layer.
+fn draw(app: &App<'_>, report: &GridReport, axis: &Axis) -> Result<()> {
+    let line = |rows: &[GridRow]| Line { cells: rows.iter().map(|r| Some(r.score)).collect(), apart: None };
+    let lines: Vec<Line> = report.rows.chunks(axis.len().max(1)).map(line).collect();
+    let across = if matches!(axis, Axis::Head(_)) { "heads across" } else { "positions across" };
+    plot::strips(app, across, "left above 0, right below", &lines)
 }
 
 /// Scores, a line a layer.

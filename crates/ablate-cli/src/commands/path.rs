@@ -13,6 +13,7 @@ use crate::args::DataArgs;
 use crate::edges::EdgeArgs;
 use crate::lab::Lab;
 use crate::outcome::Outcome;
+use crate::plot;
 use crate::run::{self, Run};
 use crate::table::{Table, number};
 
@@ -37,7 +38,7 @@ pub(crate) enum AfterArg {
 /// Patch the paths from senders to receivers and measure what that does
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    ablate path builtin:induction data.jsonl --receivers logits --top 5\n  \
+    ablate path builtin:induction data.jsonl --receivers logits --top 5 --plot\n  \
     ablate path builtin:induction data.jsonl --senders a0.* --receivers 'a1.*<k>' --json path.json\n  \
     ablate path builtin:induction data.jsonl --receivers logits --extend 1 --group 1")]
 pub(crate) struct PathArgs {
@@ -71,6 +72,9 @@ pub(crate) struct PathArgs {
     /// Rows printed, those with the largest |score|; the result file has all
     #[arg(long, value_name = "K")]
     top: Option<usize>,
+    /// Draw the scores by layer and head
+    #[arg(long)]
+    plot: bool,
 }
 
 /// A group of heads found on the way backwards.
@@ -130,9 +134,12 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
     file.extra.insert("through".into(), file.method["through"].clone());
     file.extra.insert("after".into(), file.method["after"].clone());
     file.extra.insert("groups".into(), report::value(&groups)?);
-    run.write(&file.write(), journal)?;
+    run.write(&file.to_value(), &file.write(), journal)?;
     run.print_head(&base)?;
     print(app, &file.scores, args.top)?;
+    if args.plot {
+        plot::scores(app, &lab.graph, &file.scores)?;
+    }
     print_groups(app, &groups)?;
     Ok(Outcome::Done)
 }

@@ -248,6 +248,12 @@ fn warn(app: &App<'_>, report: &PruneReport) {
     if report.circuit.size == 0 {
         app.warn("everything could be removed: the behaviour does not need these nodes");
     }
+    let torn = report.survival.iter().filter(|s| s.kept > 0 && s.kept < s.of).count();
+    if torn > 0 {
+        app.warn(format!(
+            "{torn} nodes stay in some orders and go in others: the circuit depends on the order of removal"
+        ));
+    }
     if let Some(test) = &report.test
         && test.score_percent < report.score_percent - report.threshold.max(5.0)
     {

@@ -7,7 +7,7 @@ use ablate::graph::{Circuit, Level, Scores, select};
 use ablate::manifest::Conventions;
 use ablate::{Error, Result, files};
 use clap::{ArgGroup, Args};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::args::Target;
@@ -100,7 +100,9 @@ pub(crate) fn run(app: &App<'_>, args: &SelectArgs) -> Result<Outcome> {
         files::write_atomic(path, &text)?;
     }
     let run = Run::start(app, manifest, None)?;
-    run.write(&text, None)?;
+    let mut value = file.to_value();
+    value["members"] = members(&circuit, &scores);
+    run.write(&value, &text, None)?;
     if let Some(path) = &args.dot {
         files::write_atomic(path, &format::dot(&circuit, Some(&scores))?)?;
     }
@@ -120,6 +122,12 @@ fn choose(args: &SelectArgs, scores: &Scores) -> Result<Circuit> {
         (_, _, Some(n)) => select::greedy(scores, n, args.absolute)?,
         _ => return Err(Error::argument("no rule to choose by", "give --top, --threshold or --greedy")),
     })
+}
+
+/// The circuit's members with their scores, the best first.
+fn members(circuit: &Circuit, scores: &Scores) -> Value {
+    let inside = scores.ranked(true).into_iter().filter(|r| circuit.contains(r.id));
+    inside.map(|r| json!({"name": scores.name(r), "score": r.score})).collect()
 }
 
 fn print(app: &App<'_>, circuit: &Circuit, scores: &Scores) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use ablate::Result;
 use ablate::effects::{self, ablate_nodes};
-use ablate::graph::{Graph, Node, Plan, Scores};
+use ablate::graph::{Plan, Scores};
 use ablate::report::{self, node_scores};
 use clap::Args;
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::args::{DataArgs, EditArgs};
 use crate::lab::Lab;
 use crate::outcome::Outcome;
+use crate::plot;
 use crate::run::{self, Run};
 use crate::table::{Table, number};
 
@@ -72,11 +73,11 @@ pub(crate) fn run(app: &App<'_>, args: &SweepArgs) -> Result<Outcome> {
         &app.warnings(),
         run.manifest(),
     )?;
-    run.write(&file.write(), journal)?;
+    run.write(&file.to_value(), &file.write(), journal)?;
     run.print_head(&base)?;
     print(app, &file.scores, args.top)?;
     if args.plot {
-        plot(app, &lab.graph, &file.scores)?;
+        plot::scores(app, &lab.graph, &file.scores)?;
     }
     Ok(Outcome::Done)
 }
@@ -98,28 +99,4 @@ fn print(app: &App<'_>, scores: &Scores, top: Option<usize>) -> Result<()> {
         Some(top) if top < ranked.len() => app.printer.note(&format!("{} more", ranked.len() - top)),
         _ => Ok(()),
     }
-}
-
-/// Two strips a layer: what supports the behaviour, and what works against it.
-fn plot(app: &App<'_>, graph: &Graph, scores: &Scores) -> Result<()> {
-    const LEVELS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = scores.rows().iter().map(|row| row.score.abs()).fold(f64::MIN_POSITIVE, f64::max);
-    let cell = |node: Node, sign: f64| {
-        let score = graph.node_id(node).and_then(|id| scores.of_node(id)).map(|row| row.score * sign);
-        score.map_or(' ', |s| LEVELS[((s.max(0.0) / most * 8.0).ceil() as usize).min(8)])
-    };
-    let shape = graph.shape();
-    app.printer.line("")?;
-    app.printer.note(&format!(
-        "heads across, then the MLP; █ = {}; left supports, right works against",
-        number(most)
-    ))?;
-    for layer in 0..shape.n_layers {
-        let strip = |sign: f64| {
-            let heads: String = (0..shape.n_heads).map(|h| cell(Node::head(layer, h), sign)).collect();
-            format!("{heads} {}", cell(Node::mlp(layer), sign))
-        };
-        app.printer.line(format!("{layer:>3}  {}   {}", strip(1.0), strip(-1.0)).trim_end())?;
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ use ablate::report::TaskReport;
 use ablate::task::{self, Task, TaskRequest, Values};
 use ablate::{Error, Result, files};
 use clap::Args;
+use serde_json::json;
 
 use crate::app::App;
 use crate::outcome::Outcome;
@@ -111,15 +112,23 @@ fn list(app: &App<'_>, name: Option<&str>) -> Result<Outcome> {
         Some(name) => vec![task::find(name)?],
         None => task::all().to_vec(),
     };
+    let values = |values: &Values| match values {
+        Values::Words(words) => words.join(", "),
+        Values::Number(min, max) => format!("{min} to {max}"),
+    };
+    let entry = |task: &&dyn Task| {
+        let option = |o: &task::OptionSpec| json!({"option": o.name, "values": values(&o.values), "default": o.default, "about": o.about});
+        let options: Vec<_> = task.options().iter().map(option).collect();
+        json!({"task": task.name(), "about": task.about(), "options": options})
+    };
+    let entries: Vec<_> = tasks.iter().map(entry).collect();
+    let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
+    run.finish("tasks", &json!({"tasks": entries}), None)?;
     let mut table = Table::new(&["task", "option", "values", "default", "what it is"]);
     for task in tasks {
         table.row([task.name(), "", "", "", task.about()]);
         for option in task.options() {
-            let values = match option.values {
-                Values::Words(words) => words.join(", "),
-                Values::Number(min, max) => format!("{min} to {max}"),
-            };
-            table.row(["", option.name, &values, option.default, option.about]);
+            table.row(["", option.name, &values(&option.values), option.default, option.about]);
         }
     }
     app.printer.table(&table)?;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod behaviour;
+mod capture;
 mod case;
 mod compress;
 mod edges;
@@ -14,4 +15,5 @@ mod scrub;
 mod stop;
 mod streams;
 mod support;
+mod tables;
 mod transcripts;

@@ -3,6 +3,7 @@
 //! - Of each `console` block every `$ ablate …` line is run, all of a document in one folder; other commands are left out.
 //! - Lines below a command are what it prints. Without any, only its exit status is looked at; `...` stands for some lines.
 //! - Text must be equal, spaces aside. Numbers with a decimal point may differ by what another processor's rounding does.
+//! - Blocks marked `file=NAME` are files that lie in that folder.
 //! - Blocks marked `console real` need the real model: `scripts/real-suite.sh` sets `ABLATE_REAL` and runs them too.
 #![allow(clippy::print_stderr)] // a skipped test must be seen
 
@@ -50,6 +51,32 @@ fn examples(text: &str) -> Vec<Example> {
     for example in &mut found {
         while example.printed.last().is_some_and(String::is_empty) {
             example.printed.pop();
+        }
+    }
+    found
+}
+
+/// The files that a document shows: blocks whose first line says `file=NAME`.
+fn files(text: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let name = line
+            .strip_prefix("```")
+            .and_then(|mark| mark.split_whitespace().find_map(|w| w.strip_prefix("file=")));
+        match (inside, name) {
+            (false, Some(name)) => {
+                found.push((name.to_owned(), String::new()));
+                inside = true;
+            }
+            (true, _) if line.starts_with("```") => inside = false,
+            (true, _) => {
+                if let Some((_, content)) = found.last_mut() {
+                    content.push_str(line);
+                    content.push('\n');
+                }
+            }
+            (false, None) => {}
         }
     }
     found
@@ -151,6 +178,11 @@ fn run(folder: &Path, command: &str) -> (String, Option<i32>) {
 fn check(document: &Path, real: bool) -> usize {
     let text = std::fs::read_to_string(document).unwrap();
     let folder = folder();
+    for (name, content) in files(&text) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
     let mut n = 0;
     for example in examples(&text).into_iter().filter(|e| real || !e.real) {
         let begun = std::time::Instant::now();
@@ -167,6 +199,41 @@ fn check(document: &Path, real: bool) -> usize {
         n += 1;
     }
     n
+}
+
+/// All source text of the library and the program.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// Of the warnings that docs/guide/errors.md explains, in italics, what stands between `…` is in the sources.
+#[test]
+fn warnings_of_the_guide_are_those_of_the_program() {
+    let mut text = String::new();
+    for part in ["crates/ablate/src", "crates/ablate-cli/src"] {
+        sources(&root().join(part), &mut text);
+    }
+    // a string that goes on in the next line
+    let text = text.split("\\\n").map(str::trim_start).collect::<String>();
+    let guide = std::fs::read_to_string(root().join("docs/guide/errors.md")).unwrap();
+    let mut n = 0;
+    for line in guide.lines().filter(|l| l.starts_with("- *") && !l.starts_with("- **")) {
+        let (said, _) = line.split_once("*: ").unwrap_or((line, ""));
+        for phrase in said.trim_start_matches("- ").split("*, *") {
+            for part in phrase.trim_matches('*').split('…').map(str::trim).filter(|p| !p.is_empty()) {
+                assert!(text.contains(part), "no source says `{part}`: {line}");
+                n += 1;
+            }
+        }
+    }
+    assert!(n > 6, "only {n} phrases");
 }
 
 /// README.md and the guide.
@@ -250,6 +317,15 @@ fn examples_are_found() {
     assert_eq!(of(0), (4, "ablate models", false, "a||b".into()));
     assert_eq!(words(of(1).1), ["ablate", "x", "--y"]);
     assert_eq!(of(2), (14, "ablate z", true, "...".into()));
+}
+
+#[test]
+fn files_of_a_document_are_found() {
+    let text =
+        "```json file=a/b.json\n{}\n```\n```console\n$ ablate models\n```\n```text file=c\nx\n\ny\n```\n";
+    let pair = |name: &str, content: &str| (name.to_owned(), content.to_owned());
+    assert_eq!(files(text), [pair("a/b.json", "{}\n"), pair("c", "x\n\ny\n")]);
+    assert_eq!(examples(text).len(), 1);
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod clusters;
 mod copying;
 mod lens;
 mod patterns;
-mod watch;
+pub(crate) mod watch;
 
 use ablate_graph::rng::Random;
 use ablate_model::engine::{Engine, Keep};

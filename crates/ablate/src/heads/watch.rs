@@ -28,6 +28,61 @@ impl<T: Real> Seen<'_, T> {
     }
 }
 
+/// Runs of the clean rows of a batch, as many at once as their kept activations fit a budget.
+pub(crate) struct Runs<'a, T> {
+    pub(crate) cfg: &'a Config,
+    pub(crate) weights: &'a Weights<T>,
+    pub(crate) batch: &'a Batch,
+    pub(crate) keep: Keep,
+    /// Every position goes through the last layer.
+    pub(crate) full: bool,
+    /// In bytes.
+    pub(crate) budget: usize,
+}
+
+impl<T: Real> Runs<'_, T> {
+    /// Shows each run and the row of the batch that it begins with.
+    pub(crate) fn each(&self, mut see: impl FnMut(usize, &Base<T>) -> Result<()>) -> Result<()> {
+        let mut from = 0;
+        for (to, _) in blocks(self.cfg, self.batch, self.keep, size_of::<T>(), self.budget) {
+            let part = self.batch.subset(&(from..to).collect::<Vec<_>>());
+            let engine = Engine::new(self.cfg, self.weights, &part);
+            let nothing = TokenLogits { tokens: vec![] };
+            let run: Base<T> =
+                engine.base(&Compiled::default(), &Sources::new(), self.keep, self.full, &nothing)?;
+            see(from, &run)?;
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+/// The end of each block of rows whose kept activations fit `budget` bytes, and their bytes; a block has at least one row.
+pub(crate) fn blocks(
+    cfg: &Config,
+    batch: &Batch,
+    keep: Keep,
+    number: usize,
+    budget: usize,
+) -> Vec<(usize, usize)> {
+    let rows = batch.rows();
+    let bytes = |i: usize| {
+        let len = rows[i].clean.len();
+        len * keep.per_token(cfg, len) * number
+    };
+    let (mut ends, mut from) = (Vec::new(), 0);
+    while from < rows.len() {
+        let (mut to, mut used) = (from + 1, bytes(from));
+        while to < rows.len() && used + bytes(to) <= budget {
+            used += bytes(to);
+            to += 1;
+        }
+        ends.push((to, used));
+        from = to;
+    }
+    ends
+}
+
 /// Runs the clean rows of `batch`, keeps `keep` of as many as fit `budget` bytes at once, and shows each example. With
 /// `full`, every position goes through the last layer.
 pub(super) fn watch<T: Real>(
@@ -37,30 +92,15 @@ pub(super) fn watch<T: Real>(
     (keep, full, budget): (Keep, bool, usize),
     mut see: impl FnMut(&Seen<'_, T>) -> Result<()>,
 ) -> Result<()> {
-    let rows = batch.rows();
-    let bytes = |i: usize| {
-        let len = rows[i].clean.len();
-        len * keep.per_token(cfg, len) * size_of::<T>()
-    };
-    let mut from = 0;
-    while from < rows.len() {
-        let (mut to, mut used) = (from + 1, bytes(from));
-        while to < rows.len() && used + bytes(to) <= budget {
-            used += bytes(to);
-            to += 1;
-        }
-        let part = batch.subset(&(from..to).collect::<Vec<_>>());
-        let engine = Engine::new(cfg, weights, &part);
-        let nothing = TokenLogits { tokens: vec![] };
-        let run: Base<T> = engine.base(&Compiled::default(), &Sources::new(), keep, full, &nothing)?;
+    let runs = Runs { cfg, weights, batch, keep, full, budget };
+    runs.each(|from, run| {
         for acts in run.acts.iter() {
             for local in 0..acts.len() {
                 see(&Seen { cfg, acts, local, example: from + acts.first + local })?;
             }
         }
-        from = to;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The last position of a row that is read: its last token unless the row says otherwise. Of the last layer, runs that are

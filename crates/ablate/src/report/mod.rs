@@ -2,6 +2,7 @@
 //! change without them. Every file is an object with `format`, `version`, the fields of its kind, `warnings` and `manifest`; keys
 //! are sorted, numbers finite.
 
+mod capture;
 mod case;
 mod comparison;
 mod compress;
@@ -21,6 +22,7 @@ use ablate_graph::{format, stats};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use capture::{CaptureReport, CaptureRow};
 pub use case::{CaseEffectRow, CaseReport, CaseRow, CasesReport, TrainingReport};
 pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
@@ -78,9 +80,7 @@ impl Base {
     /// What makes results on these rows doubtful, in sentences. `limits` = whether the metric is 0 or negative by nature (`kl`).
     pub fn doubts(&self, metric: crate::Metric) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.n < FEW_ROWS {
-            doubts.push(format!("only {} rows: standard errors are rough, take at least {FEW_ROWS}", self.n));
-        }
+        doubts.extend(few_rows(self.n));
         if metric.compares() {
             return doubts;
         }
@@ -106,6 +106,12 @@ impl Base {
 
 /// Fewer rows than this are pointed out.
 const FEW_ROWS: usize = 20;
+
+/// What makes results on `n` rows doubtful, where these are few.
+pub fn few_rows(n: usize) -> Option<String> {
+    let rows = if n == 1 { "row" } else { "rows" };
+    (n < FEW_ROWS).then(|| format!("only {n} {rows}: standard errors are rough, take at least {FEW_ROWS}"))
+}
 
 /// What a result took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

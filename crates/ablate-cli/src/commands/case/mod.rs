@@ -32,6 +32,19 @@ enum CaseCommand {
     Score(score::ScoreArgs),
 }
 
+impl CaseArgs {
+    /// As [`crate::tables::of`].
+    pub(crate) fn tables(&self) -> &'static [&'static str] {
+        match &self.command {
+            CaseCommand::List(_) => &["cases"],
+            CaseCommand::Compile(_) => &["files"],
+            CaseCommand::Train(_) => &["epochs", "alignment"],
+            CaseCommand::Effects(_) => &["rows", "lens"],
+            CaseCommand::Score(_) => &["scores"],
+        }
+    }
+}
+
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &CaseArgs) -> Result<Outcome> {
     match &args.command {
