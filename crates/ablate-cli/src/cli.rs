@@ -8,8 +8,8 @@ use crate::commands::{
     case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
     patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
-    verify::VerifyArgs,
+    report::ReportArgs, run::RunArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    verify::VerifyArgs, view::ViewArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -102,4 +102,6 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Compress(CompressArgs),
     Case(CaseArgs),
+    Run(RunArgs),
+    View(ViewArgs),
 }

@@ -24,6 +24,7 @@ pub mod run;
 pub mod scrub;
 pub mod session;
 pub mod task;
+pub mod toml_file;
 pub mod verify;
 
 pub use ablate_graph as graph;

@@ -15,11 +15,13 @@ pub(crate) mod predict;
 pub(crate) mod prune;
 pub(crate) mod rank_curve;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod scrub;
 pub(crate) mod select;
 pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod verify;
+pub(crate) mod view;
 
 use ablate::Result;
 
@@ -50,5 +52,7 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Heads(args) => heads::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),
+        Command::Run(args) => run::run(app, args),
+        Command::View(args) => view::run(app, args),
     }
 }

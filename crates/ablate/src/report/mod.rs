@@ -7,6 +7,7 @@ mod comparison;
 mod compress;
 mod demo;
 mod evaluation;
+mod experiment;
 mod grid;
 mod heads;
 mod interactions;
@@ -26,6 +27,7 @@ pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow};
 pub use evaluation::{Against, EvaluationReport};
+pub use experiment::{Hashed, RunReport, Status, StepReport};
 pub use grid::{GridReport, GridRow};
 pub use heads::{
     AttentionRow, AttributionPart, AttributionRow, BehaviourPart, ClusterRow, ClustersPart, CopyPart,
