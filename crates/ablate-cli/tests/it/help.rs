@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "models",
     "inspect",
     "predict",
@@ -29,6 +29,8 @@ const COMMANDS: [&str; 25] = [
     "case effects",
     "case train",
     "case score",
+    "run",
+    "view",
 ];
 
 #[test]
@@ -38,6 +40,9 @@ fn examples_of_every_command_run() {
         "task \"first token\"\nvocab \"a\", \"b\"\nmax_length 4\noutput map(t -> t == \"a\", tokens)\n";
     std::fs::write(folder.path().join("program.rasp"), program).unwrap();
     std::fs::copy(root().join("hypotheses/induction.toml"), folder.path().join("induction.toml")).unwrap();
+    std::fs::copy(root().join("experiments/000-interactions.toml"), folder.path().join("experiment.toml"))
+        .unwrap();
+    std::fs::create_dir(folder.path().join("experiments")).unwrap();
     for command in COMMANDS {
         let out = ablate(folder.path()).args(command.split(' ')).arg("--help").output().unwrap();
         assert_eq!(out.status.code(), Some(0));
@@ -56,6 +61,10 @@ fn examples_of_every_command_run() {
             }
             // a training run that takes a minute
             if words.starts_with(&["case".into(), "train".into(), "3".into()]) {
+                words.push("--explain".into());
+            }
+            // a page that is served until it is stopped
+            if words[0] == "view" {
                 words.push("--explain".into());
             }
             let out = ablate(folder.path()).args(&words).output().unwrap();
