@@ -15,7 +15,7 @@ use crate::printer::Printer;
 /// A bar.
 #[derive(Debug)]
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     stop: Arc<AtomicBool>,
     /// A file for others who watch, and when it was last written.
     file: Option<(PathBuf, Option<Instant>)>,
@@ -34,7 +34,7 @@ impl Bar {
         if printer.shows_progress() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
-        Self { bar, stop, file: file.map(|path| (path, None)) }
+        Self { drawn: bar, stop, file: file.map(|path| (path, None)) }
     }
 
     /// Says in the file how far it is, a few times a second. Who watches can wait: that it cannot be written is no error.
@@ -45,9 +45,9 @@ impl Bar {
             return;
         }
         *last = Some(Instant::now());
-        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        let seconds = (self.bar.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-        let text = json!({"what": self.bar.message(), "done": done, "total": total, "seconds": seconds});
+        let (done, total) = (self.drawn.position(), self.drawn.length().unwrap_or(0));
+        let seconds = (self.drawn.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let text = json!({"what": self.drawn.message(), "done": done, "total": total, "seconds": seconds});
         let _ = std::fs::write(path, format!("{text}\n"));
     }
 }
@@ -58,16 +58,16 @@ fn target(printer: Printer) -> ProgressDrawTarget {
 
 impl Observer for Bar {
     fn expect(&mut self, total: usize) {
-        self.bar.set_length(self.bar.position() + total as u64);
+        self.drawn.set_length(self.drawn.position() + total as u64);
     }
 
     fn advance(&mut self, n: usize, _resumed: usize) {
-        let at = self.bar.position() + n as u64;
+        let at = self.drawn.position() + n as u64;
         // a further pass of pruning was not announced
-        if self.bar.length().is_some_and(|len| at > len) {
-            self.bar.set_length(at);
+        if self.drawn.length().is_some_and(|len| at > len) {
+            self.drawn.set_length(at);
         }
-        self.bar.set_position(at);
+        self.drawn.set_position(at);
         self.tell();
     }
 
@@ -78,7 +78,7 @@ impl Observer for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 

@@ -129,12 +129,17 @@ fn all(
         }
         entry.plan = "to run".into();
         one(app, step, &mut entry)?;
-        if step.name != "data" {
+        if !makes_data(step) {
             open.insert(step.name.clone());
         }
         known.push(entry);
     }
     Ok(known)
+}
+
+/// Whether a step makes rows.
+fn makes_data(step: &Step) -> bool {
+    step.words.first().is_some_and(|word| word == "task")
 }
 
 /// What a command says itself. Data are made, for they are cheap and the others need them.
@@ -143,7 +148,7 @@ fn one(app: &App<'_>, step: &Step, entry: &mut Known) -> Result<()> {
     folder::remove(Path::new(&step.result()))?;
     let cli = plan::read(step).map_err(|e| Error::argument(e.to_string(), "report this"))?;
     let mut globals = cli.globals.clone();
-    globals.explain = step.name != "data";
+    globals.explain = !makes_data(step);
     globals.threads = app.globals.threads;
     globals.offline = app.globals.offline;
     globals.quiet = app.globals.quiet;
@@ -151,6 +156,7 @@ fn one(app: &App<'_>, step: &Step, entry: &mut Known) -> Result<()> {
         globals.memory = app.globals.memory;
     }
     app.printer.note(&format!("{}: ablate {}", step.name, line(&step.words)))?;
+    runner::make_folder(step)?;
     let inner = app.step(&globals, app.printer, step.command(), None::<PathBuf>);
     commands::run(&inner, &cli.command).map_err(|error| {
         let (message, hint) = (format!("step `{}`: {error}", step.name), error.hint());

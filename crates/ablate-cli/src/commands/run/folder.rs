@@ -55,10 +55,9 @@ impl Folder {
 fn hold(lock: &File, path: &Path) -> Result<()> {
     for _ in 0..20 {
         match lock.try_lock() {
-            Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(25)),
-            // a file system without locks: two runs at once are the user's affair
-            Err(TryLockError::Error(_)) => return Ok(()),
+            // taken; or a file system without locks, where two runs at once are the user's affair
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
         }
     }
     Err(Error::argument(

@@ -58,7 +58,7 @@ pub(crate) fn run(app: &App<'_>, args: &RunArgs) -> Result<Outcome> {
     if args.list {
         return list(app, &steps);
     }
-    check_files(&experiment, &places, &place)?;
+    check_files(&experiment, &places)?;
     if app.globals.explain {
         return explain::explain(app, &experiment, &place);
     }
@@ -117,16 +117,16 @@ fn enter(folder: &Path) -> Result<()> {
 }
 
 /// What steps read from outside is there.
-fn check_files(experiment: &Experiment, places: &Places, folder: &Path) -> Result<()> {
+fn check_files(experiment: &Experiment, places: &Places) -> Result<()> {
     let at = ablate::toml_file::TomlText { path: &experiment.path, text: &experiment.text };
     for (name, (file, start)) in &experiment.files {
-        if !folder.join(places.of_file(file)?).exists() {
+        if !places.has_file(file) {
             let hint = "files are looked for beside the experiment's file";
             return Err(at.wrong(*start, Some(name), format!("there is no file {file}"), Some(hint.into())));
         }
     }
     let Some(model) = &experiment.model else { return Ok(()) };
-    let is_file = model.starts_with(['.', '/']) || model.ends_with(".gguf");
+    let is_file = model.starts_with(['.', '/']) || Path::new(model).extension().is_some_and(|e| e == "gguf");
     if places.model.is_none() && is_file {
         let hint = "models are looked for beside the experiment's file (of --model, from here); scripts/fetch-smollm2.sh \
                     fetches SmolLM2-135M to models/";
@@ -156,10 +156,10 @@ fn line(words: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// Whole seconds; what is below a second is not worth a number.
+/// Whole seconds; a few are not worth a number (the manifest has them).
 fn time(seconds: f64) -> String {
     match seconds {
-        s if s < 1.0 => "< 1 s".to_owned(),
+        s if s < 10.0 => "< 10 s".to_owned(),
         s if s < 120.0 => format!("{s:.0} s"),
         s => format!("{:.0} min", s / 60.0),
     }

@@ -99,6 +99,11 @@ impl Places {
         Ok(relative(&self.folder, &absolute(&self.base.join(name))?))
     }
 
+    /// Whether a file of the experiment is there.
+    pub(super) fn has_file(&self, name: &str) -> bool {
+        self.base.join(name).exists()
+    }
+
     fn model_word(&self, experiment: &Experiment) -> Option<String> {
         let spec = experiment.model.clone()?;
         let path = self.model.as_ref().map(|path| relative(&self.folder, path).display().to_string());

@@ -77,7 +77,7 @@ impl<'a> Runner<'a> {
         self.report.steps = steps.iter().map(waiting).collect();
         for (i, step) in steps.iter().enumerate() {
             let mut step = step.clone();
-            if step.name == "report" && !choose_results(&mut step)? {
+            if step.name == "report" && !choose_results(&mut step) {
                 self.report.steps.truncate(i);
                 break;
             }
@@ -330,7 +330,7 @@ fn own(step: &Step) -> Vec<PathBuf> {
 }
 
 /// The step's folder, where its command names files in it.
-fn make_folder(step: &Step) -> Result<()> {
+pub(super) fn make_folder(step: &Step) -> Result<()> {
     let inside = format!("{}/", step.name);
     for word in step.words.iter().filter(|w| w.starts_with(&inside)) {
         let path = Path::new(word);
@@ -371,7 +371,7 @@ fn describe(entry: &mut StepReport, step: &Step) -> Result<()> {
 }
 
 /// Leaves results that a report does not show out of its command; false if none is left.
-fn choose_results(step: &mut Step) -> Result<bool> {
+fn choose_results(step: &mut Step) -> bool {
     let shown = |file: &str| -> bool {
         let value: Option<Value> = std::fs::read(file).ok().and_then(|b| serde_json::from_slice(&b).ok());
         let format = value.as_ref().and_then(|v| v.get("format")).and_then(Value::as_str);
@@ -395,7 +395,7 @@ fn choose_results(step: &mut Step) -> Result<bool> {
     }
     (step.words, step.template) = (words, template);
     step.reads.retain(|r| !matches!(r, Reads::Step(_, path) if dropped.contains(path)));
-    Ok(left)
+    left
 }
 
 /// An error of a step, with the file that its rows are of.

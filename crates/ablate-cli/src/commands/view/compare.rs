@@ -26,7 +26,7 @@ pub(super) fn page(store: &Store, a: &Run, b: &Run) -> String {
     );
     for name in names.into_iter().filter(|n| *n != "report") {
         let step = |run: &'_ Run| run.report.steps.iter().find(|s| s.name == name).cloned();
-        main.push_str(&results(store, name, (a, step(a)), (b, step(b))));
+        main.push_str(&results(store, name, &(a, step(a)), &(b, step(b))));
     }
     whole(&format!("{} and {}", shown_name(a), shown_name(b)), false, &main)
 }
@@ -69,12 +69,16 @@ fn settings(a: &Run, b: &Run) -> String {
     keys.dedup();
     let differing: Vec<&&String> = keys.iter().filter(|k| of_a.get(**k) != of_b.get(**k)).collect();
     let cell = |all: &BTreeMap<String, String>, key: &str| all.get(key).map_or("–".to_owned(), |v| text(v));
-    let rows: String = differing
-        .iter()
-        .map(|k| {
-            format!("<tr><th>{}</th><td>{}</td><td>{}</td></tr>", text(k), cell(&of_a, k), cell(&of_b, k))
-        })
-        .collect();
+    let mut rows = String::new();
+    for key in &differing {
+        let _ = write!(
+            rows,
+            "<tr><th>{}</th><td>{}</td><td>{}</td></tr>",
+            text(key),
+            cell(&of_a, key),
+            cell(&of_b, key)
+        );
+    }
     let same = keys.len() - differing.len();
     if differing.is_empty() {
         return format!("<h2>Settings</h2><p>All {same} settings are the same.</p>");
@@ -87,7 +91,7 @@ fn settings(a: &Run, b: &Run) -> String {
 
 type Of<'a> = (&'a Run, Option<StepReport>);
 
-fn results(store: &Store, name: &str, a: Of<'_>, b: Of<'_>) -> String {
+fn results(store: &Store, name: &str, a: &Of<'_>, b: &Of<'_>) -> String {
     let numbers = |(run, step): &Of<'_>| {
         let file = step.as_ref().and_then(|s| s.result.clone());
         let mut out = BTreeMap::new();
@@ -101,12 +105,12 @@ fn results(store: &Store, name: &str, a: Of<'_>, b: Of<'_>) -> String {
         file.and_then(|file| store.printed(run, &file)).unwrap_or_else(|| "nothing".to_owned())
     };
     let mut out = format!("<h2>{}</h2>", text(name));
-    out.push_str(&table(&numbers(&a), &numbers(&b)));
+    out.push_str(&table(&numbers(a), &numbers(b)));
     let _ = write!(
         out,
         "<div class=\"sides\"><pre>{}</pre><pre>{}</pre></div>",
-        text(&printed(&a)),
-        text(&printed(&b))
+        text(&printed(a)),
+        text(&printed(b))
     );
     out
 }

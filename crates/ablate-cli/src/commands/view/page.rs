@@ -177,9 +177,11 @@ fn facts(run: &Run) -> String {
     if !r.flags.is_empty() {
         rows.push(("flags", r.flags.clone()));
     }
-    let rows: String =
-        rows.iter().map(|(what, value)| format!("<dt>{what}</dt><dd>{}</dd>", text(value))).collect();
-    format!("<dl>{rows}</dl>")
+    let mut list = String::new();
+    for (what, value) in rows {
+        let _ = write!(list, "<dt>{what}</dt><dd>{}</dd>", text(&value));
+    }
+    format!("<dl>{list}</dl>")
 }
 
 /// The first digits of a hash.
