@@ -25,6 +25,10 @@ pub(crate) struct App<'a> {
     pub(crate) tables: &'static [&'static str],
     clock: Clock,
     stop: Arc<AtomicBool>,
+    /// The command line that results name.
+    command: Vec<String>,
+    /// Where long runs say how far they are.
+    progress: Option<PathBuf>,
     warnings: RefCell<Vec<String>>,
     data_file: RefCell<Option<PathBuf>>,
 }
@@ -50,9 +54,32 @@ impl<'a> App<'a> {
             tables,
             clock: Clock::new(),
             stop,
+            command: std::env::args().collect(),
+            progress: None,
             warnings: RefCell::new(Vec::new()),
             data_file: RefCell::new(None),
         })
+    }
+
+    /// The same for a step of an experiment: its own flags, clock and warnings; logs, threads and the stop signal are this
+    /// one's.
+    pub(crate) fn step<'b>(
+        &self,
+        globals: &'b Globals,
+        printer: Printer,
+        command: Vec<String>,
+        progress: Option<PathBuf>,
+    ) -> App<'b> {
+        App {
+            globals,
+            printer,
+            clock: Clock::new(),
+            stop: Arc::clone(&self.stop),
+            command,
+            progress,
+            warnings: RefCell::new(Vec::new()),
+            data_file: RefCell::new(None),
+        }
     }
 
     /// Number of threads.
@@ -95,9 +122,19 @@ impl<'a> App<'a> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped { finished: None }) } else { Ok(()) }
     }
 
+    /// Whether the user wants to stop.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Set once the user wants to stop.
+    pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// A progress bar.
     pub(crate) fn bar(&self, what: &str) -> Bar {
-        Bar::new(self.printer, Arc::clone(&self.stop), what)
+        Bar::new(self.printer, Arc::clone(&self.stop), what, self.progress.clone())
     }
 
     /// How models are loaded.
@@ -124,7 +161,7 @@ impl<'a> App<'a> {
     pub(crate) fn manifest(&self, model: Option<&Model>, conventions: Conventions) -> Manifest {
         Manifest {
             program: format!("ablate {}", env!("CARGO_PKG_VERSION")),
-            command: std::env::args().collect(),
+            command: self.command.clone(),
             model: model.map(ModelStamp::of),
             data: None,
             mean_data: None,

@@ -8,8 +8,8 @@ use crate::commands::{
     capture::CaptureArgs, case::CaseArgs, compare::CompareArgs, completions::CompletionsArgs,
     compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs, heads::HeadsArgs, inspect::InspectArgs,
     interactions::InteractionsArgs, man::ManArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs,
-    predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, report::ReportArgs, scrub::ScrubArgs,
-    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
+    predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, report::ReportArgs, run::RunArgs, scrub::ScrubArgs,
+    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs, view::ViewArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -108,4 +108,6 @@ pub(crate) enum Command {
     Case(CaseArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    Run(RunArgs),
+    View(ViewArgs),
 }

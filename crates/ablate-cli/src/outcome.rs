@@ -49,7 +49,7 @@ pub(crate) fn report(printer: &Printer, error: &Error, data: Option<&Path>) -> O
 }
 
 /// The message; of a row, with the file that it is in.
-fn in_file(error: &Error, data: Option<&Path>) -> String {
+pub(crate) fn in_file(error: &Error, data: Option<&Path>) -> String {
     let row = match error {
         Error::Row { row, message, .. } | Error::Model(model::Error::Row { row, message, .. }) => {
             Some((*row, message.clone()))

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use ablate::{Error, Result};
 
@@ -11,6 +12,19 @@ use crate::table::Table;
 
 /// The path that stands for standard output in errors.
 pub(crate) const STDOUT: &str = "standard output";
+
+/// What lines, notes and tables say, while someone keeps it.
+static CAPTURED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Begins to keep a copy of all lines of data, without colours.
+pub(crate) fn begin_capture() {
+    *CAPTURED.lock().unwrap_or_else(PoisonError::into_inner) = Some(String::new());
+}
+
+/// Ends it: the lines since it was begun.
+pub(crate) fn end_capture() -> String {
+    CAPTURED.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
 
 /// Writes. Copies agree.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +49,11 @@ impl Printer {
         }
     }
 
+    /// The same without tables and notes on standard output; they can still be captured.
+    pub(crate) fn muted(self) -> Self {
+        Self { tables: false, ..self }
+    }
+
     /// Whether standard error is for people who watch.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
@@ -47,7 +66,20 @@ impl Printer {
 
     /// A line of data.
     pub(crate) fn line(&self, text: &str) -> Result<()> {
-        if self.tables { write_out(&format!("{text}\n")) } else { Ok(()) }
+        self.colored_line(text, "")
+    }
+
+    /// A line of data in a colour, where standard output takes colours. What is captured has none.
+    fn colored_line(&self, text: &str, color: &str) -> Result<()> {
+        if let Some(captured) = CAPTURED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            captured.push_str(text);
+            captured.push('\n');
+        }
+        match (self.tables, self.color_out && !color.is_empty()) {
+            (false, _) => Ok(()),
+            (true, true) => write_out(&format!("\x1b[{color}m{text}\x1b[0m\n")),
+            (true, false) => write_out(&format!("{text}\n")),
+        }
     }
 
     /// A line about the data, which begins with `#`.
@@ -55,21 +87,13 @@ impl Printer {
         if self.quiet {
             return Ok(());
         }
-        if self.color_out {
-            self.line(&format!("\x1b[2m# {text}\x1b[0m"))
-        } else {
-            self.line(&format!("# {text}"))
-        }
+        self.colored_line(&format!("# {text}"), "2")
     }
 
     /// A table.
     pub(crate) fn table(&self, table: &Table) -> Result<()> {
         for (i, line) in table.lines().iter().enumerate() {
-            if i == 0 && self.color_out {
-                self.line(&format!("\x1b[1m{line}\x1b[0m"))?;
-            } else {
-                self.line(line)?;
-            }
+            self.colored_line(line, if i == 0 { "1" } else { "" })?;
         }
         Ok(())
     }

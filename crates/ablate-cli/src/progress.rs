@@ -1,24 +1,29 @@
 //! Progress of long runs on standard error, with the time that is left; and the question whether to stop.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ablate::Observer;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use serde_json::json;
 
 use crate::printer::Printer;
 
 /// A bar.
 #[derive(Debug)]
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     stop: Arc<AtomicBool>,
+    /// A file for others who watch, and when it was last written.
+    file: Option<(PathBuf, Option<Instant>)>,
 }
 
 impl Bar {
     /// A bar that shows itself once there is something to do.
-    pub(crate) fn new(printer: Printer, stop: Arc<AtomicBool>, what: &str) -> Self {
+    pub(crate) fn new(printer: Printer, stop: Arc<AtomicBool>, what: &str, file: Option<PathBuf>) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), target(printer));
         let colors = if printer.color_err() { "{bar:30.cyan/blue}" } else { "{bar:30}" };
         let text = format!("{{msg}} {colors} {{pos}}/{{len}} variants  {{elapsed}} ({{eta}} left)");
@@ -29,7 +34,21 @@ impl Bar {
         if printer.shows_progress() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
-        Self { bar, stop }
+        Self { drawn: bar, stop, file: file.map(|path| (path, None)) }
+    }
+
+    /// Says in the file how far it is, a few times a second. Who watches can wait: that it cannot be written is no error.
+    fn tell(&mut self) {
+        const PAUSE: Duration = Duration::from_millis(300);
+        let Some((path, last)) = &mut self.file else { return };
+        if last.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let (done, total) = (self.drawn.position(), self.drawn.length().unwrap_or(0));
+        let seconds = (self.drawn.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let text = json!({"what": self.drawn.message(), "done": done, "total": total, "seconds": seconds});
+        let _ = std::fs::write(path, format!("{text}\n"));
     }
 }
 
@@ -39,16 +58,17 @@ fn target(printer: Printer) -> ProgressDrawTarget {
 
 impl Observer for Bar {
     fn expect(&mut self, total: usize) {
-        self.bar.set_length(self.bar.position() + total as u64);
+        self.drawn.set_length(self.drawn.position() + total as u64);
     }
 
     fn advance(&mut self, n: usize, _resumed: usize) {
-        let at = self.bar.position() + n as u64;
+        let at = self.drawn.position() + n as u64;
         // a further pass of pruning was not announced
-        if self.bar.length().is_some_and(|len| at > len) {
-            self.bar.set_length(at);
+        if self.drawn.length().is_some_and(|len| at > len) {
+            self.drawn.set_length(at);
         }
-        self.bar.set_position(at);
+        self.drawn.set_position(at);
+        self.tell();
     }
 
     fn stopped(&self) -> bool {
@@ -58,7 +78,7 @@ impl Observer for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 

@@ -75,6 +75,7 @@ pub mod scrub;
 pub mod session;
 pub mod table;
 pub mod task;
+pub mod toml_file;
 pub mod verify;
 
 pub use ablate_graph as graph;

@@ -18,11 +18,13 @@ pub(crate) mod predict;
 pub(crate) mod prune;
 pub(crate) mod rank_curve;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod scrub;
 pub(crate) mod select;
 pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod verify;
+pub(crate) mod view;
 
 use ablate::Result;
 
@@ -56,5 +58,7 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Case(args) => case::run(app, args),
         Command::Completions(args) => completions::run(app, args),
         Command::Man(args) => man::run(app, args),
+        Command::Run(args) => run::run(app, args),
+        Command::View(args) => view::run(app, args),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "models",
     "inspect",
     "predict",
@@ -34,6 +34,8 @@ const COMMANDS: [&str; 28] = [
     "case score",
     "completions",
     "man",
+    "run",
+    "view",
 ];
 
 /// A folder with the files that the examples ask for.
@@ -43,6 +45,9 @@ fn workshop() -> tempfile::TempDir {
         "task \"first token\"\nvocab \"a\", \"b\"\nmax_length 4\noutput map(t -> t == \"a\", tokens)\n";
     std::fs::write(folder.path().join("program.rasp"), program).unwrap();
     std::fs::copy(root().join("hypotheses/induction.toml"), folder.path().join("induction.toml")).unwrap();
+    std::fs::copy(root().join("experiments/000-interactions.toml"), folder.path().join("experiment.toml"))
+        .unwrap();
+    std::fs::create_dir(folder.path().join("experiments")).unwrap();
     folder
 }
 
@@ -62,6 +67,10 @@ fn examples(folder: &Path, command: &str) -> Vec<Vec<String>> {
         }
         // a training run that takes a minute
         if words.starts_with(&["case".into(), "train".into(), "3".into()]) {
+            words.push("--explain".into());
+        }
+        // a page that is served until it is stopped
+        if words[0] == "view" {
             words.push("--explain".into());
         }
         words

@@ -158,8 +158,10 @@ fn same_lines(wanted: &[String], got: &[&str]) -> bool {
 fn run(folder: &Path, command: &str) -> (String, Option<i32>) {
     let models = root().join("models");
     let hypotheses = root().join("hypotheses");
+    let experiments = root().join("experiments");
     let args = words(command.trim_start_matches("ablate ")).into_iter().map(|word| {
-        let known = [("models/", &models), ("hypotheses/", &hypotheses)].into_iter();
+        let known =
+            [("models/", &models), ("hypotheses/", &hypotheses), ("experiments/", &experiments)].into_iter();
         let mut found = known.filter_map(|(at, folder)| Some(folder.join(word.strip_prefix(at)?)));
         found.next().map_or(word.clone(), |path| path.display().to_string())
     });
@@ -252,7 +254,7 @@ fn documents_say_what_is_printed() {
 }
 
 /// The real model, when the suite asks for it and it is there.
-fn real_model() -> Option<PathBuf> {
+pub(crate) fn real_model() -> Option<PathBuf> {
     if std::env::var_os("ABLATE_REAL").is_none() {
         eprintln!("SKIPPED: transcripts of the real model; scripts/real-suite.sh runs them");
         return None;

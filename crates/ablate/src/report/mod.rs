@@ -8,6 +8,7 @@ mod comparison;
 mod compress;
 mod demo;
 mod evaluation;
+mod experiment;
 mod grid;
 mod heads;
 mod interactions;
@@ -28,6 +29,7 @@ pub use comparison::{ComparisonReport, Measured, PairReport, SetReport};
 pub use compress::{BeforeAfter, CompressReport, HeadCount, LayerRow, MlpCount, Steps, TextReport, TextRow};
 pub use demo::{DemoReport, EffectRow, Together};
 pub use evaluation::{Against, EvaluationReport};
+pub use experiment::{Hashed, RunReport, Status, StepReport};
 pub use grid::{GridReport, GridRow};
 pub use heads::{
     AttentionRow, AttributionPart, AttributionRow, BehaviourPart, ClusterRow, ClustersPart, CopyPart,

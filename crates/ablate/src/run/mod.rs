@@ -5,6 +5,7 @@ mod blocks;
 pub(crate) mod means;
 mod paths;
 mod patterns;
+mod speed;
 mod typed;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use ablate_graph::{Node, Plan, Random, Side};
 use ablate_model::Batch;
 use ablate_model::model::{AnyWeights, Model};
 
+pub use self::speed::product_flops;
 use self::typed::Typed;
 use crate::error::{Error, Result};
 use crate::metric::Metric;

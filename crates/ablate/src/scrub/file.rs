@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use super::hypothesis::{Align, Baseline, Claim, Hypothesis, Labels, Pool, Sampler};
 use super::path::Path;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
+use crate::toml_file::{self, TomlText};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,41 +51,13 @@ impl From<PoolEntry> for Pool {
     }
 }
 
-/// Where an error is in a file's text.
-struct Text<'a> {
-    path: &'a FilePath,
-    text: &'a str,
-}
-
-impl Text<'_> {
-    fn wrong(&self, at: usize, field: Option<&str>, message: String, hint: Option<String>) -> Error {
-        let line = self.text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
-        Error::Data {
-            path: self.path.into(),
-            line: Some(At::Line(line)),
-            field: field.map(str::to_owned),
-            message,
-            hint,
-        }
-    }
-
-    fn within<T>(&self, at: &Spanned<String>, field: &str, read: impl Fn(&str) -> Result<T>) -> Result<T> {
-        read(at.get_ref()).map_err(|e| self.wrong(at.span().start, Some(field), e.to_string(), e.hint()))
-    }
-}
-
 impl Hypothesis {
     /// Reads a TOML file.
     ///
     /// # Errors
     /// A file that cannot be read, or is no hypothesis: the line, the field, and what is wrong.
     pub fn read(path: &FilePath) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let message = format!("it is no text in UTF-8 ({e})");
-            Error::Data { path: path.into(), line: None, field: None, message, hint: None }
-        })?;
-        Self::from_toml(&text, path)
+        Self::from_toml(&toml_file::read(path)?, path)
     }
 
     /// Reads the text of a TOML file; `path` is for messages.
@@ -92,12 +65,11 @@ impl Hypothesis {
     /// # Errors
     /// As [`Hypothesis::read`].
     pub fn from_toml(text: &str, path: &FilePath) -> Result<Self> {
-        let at = Text { path, text };
-        let file: File = toml::from_str(text).map_err(|e| {
-            let hint = "a hypothesis has title, labels, align, baseline and [[node]] tables with name, parent, paths, rows, \
-                        others, pool, others-pool";
-            at.wrong(e.span().map_or(0, |s| s.start), None, e.message().to_owned(), Some(hint.into()))
-        })?;
+        let at = TomlText { path, text };
+        let file: File = at.parse(
+            "a hypothesis has title, labels, align, baseline and [[node]] tables with name, parent, paths, rows, \
+             others, pool, others-pool",
+        )?;
         let labels = file.labels.map(|l| at.within(&l, "labels", labels)).transpose()?;
         let align = file.align.map(|a| at.within(&a, "align", align)).transpose()?;
         let baseline = match file.baseline.as_deref() {
