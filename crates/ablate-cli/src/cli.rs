@@ -5,10 +5,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
+    backups::BackupsArgs, case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
     heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
     patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, sweep::SweepArgs, task::TaskArgs,
+    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, signals::SignalsArgs, sweep::SweepArgs, task::TaskArgs,
     verify::VerifyArgs,
 };
 
@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Scrub(ScrubArgs),
     Compare(CompareArgs),
+    Signals(SignalsArgs),
+    Backups(BackupsArgs),
     Interactions(InteractionsArgs),
     Heads(HeadsArgs),
     Report(ReportArgs),

@@ -2,6 +2,7 @@
 
 pub mod ablation;
 mod adam;
+pub mod backups;
 pub mod case;
 pub mod compress;
 pub mod curve;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod scrub;
 pub mod session;
+pub mod signals;
 pub mod task;
 pub mod verify;
 

@@ -1,5 +1,6 @@
 //! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
 
+pub(crate) mod backups;
 pub(crate) mod case;
 pub(crate) mod compare;
 pub(crate) mod compress;
@@ -17,6 +18,7 @@ pub(crate) mod rank_curve;
 pub(crate) mod report;
 pub(crate) mod scrub;
 pub(crate) mod select;
+pub(crate) mod signals;
 pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod verify;
@@ -47,6 +49,8 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Compare(args) => compare::run(app, args),
         Command::Report(args) => report::run(app, args),
         Command::Interactions(args) => interactions::run(app, args),
+        Command::Signals(args) => signals::run(app, args),
+        Command::Backups(args) => backups::run(app, args),
         Command::Heads(args) => heads::run(app, args),
         Command::Compress(args) => compress::run(app, args),
         Command::Case(args) => case::run(app, args),

@@ -3,7 +3,7 @@
 use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "models",
     "inspect",
     "predict",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 25] = [
     "scrub",
     "compare",
     "interactions",
+    "signals",
+    "backups",
     "heads",
     "report",
     "compress",

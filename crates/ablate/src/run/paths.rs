@@ -15,25 +15,38 @@ use crate::path::{After, Route, Through};
 /// Bytes of changes that the runs of several senders may hold at once.
 const HELD: usize = 256 << 20;
 
-/// Changes of the stream at some places, each where its node writes.
-type Changes<T> = Vec<(Node, Vec<T>)>;
+/// Changes of the stream, each where its node writes.
+pub(super) type Changes<T> = Vec<(Node, Vec<T>)>;
+
+/// Changes at some places of one example; it is unchanged elsewhere.
+pub(super) struct Arriving<T> {
+    places: Vec<(u32, u32)>,
+    changes: Changes<T>,
+}
+
+/// Which positions of each example a sender is replaced at; `None` = all.
+type Hits = Option<Arc<Vec<Vec<u32>>>>;
 
 impl<T: Real> Typed<'_, T> {
-    /// The metric of each sender's path, `[senders][rows]`.
-    pub(super) fn run_paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>> {
-        let probe = Plan { cuts: vec![whole_cut(route)], ..Plan::on(Side::Clean) };
-        self.prepare(&[probe])?;
+    /// The metric of each path, `[groups][rows]`: all senders of a group are replaced together.
+    pub(super) fn run_paths(&mut self, groups: &[Vec<Node>], route: &Route) -> Result<Vec<Vec<f64>>> {
+        self.prepare_path(route)?;
         let keep = self.keep_of_bases();
         let blocks = self.each_block(|engine, state, rows| {
             Self::base(engine, state, Side::Clean, keep)?;
             let values = if route.inner().is_empty() {
-                to_logits(engine, state, senders, route)?
+                to_logits(engine, state, groups, route)?
             } else {
-                through_hops(engine, state, senders, route)?
+                through_hops(engine, state, groups, route)?
             };
             Ok((values, rows.to_vec()))
         })?;
-        Ok(self.gather(senders.len(), blocks))
+        Ok(self.gather(groups.len(), blocks))
+    }
+
+    /// Notes what base runs and sources must keep for a path.
+    pub(super) fn prepare_path(&mut self, route: &Route) -> Result<()> {
+        self.prepare(&[Plan { cuts: vec![whole_cut(route)], ..Plan::on(Side::Clean) }])
     }
 }
 
@@ -48,53 +61,52 @@ fn whole_cut(route: &Route) -> Cut {
     }
 }
 
-fn clean<T>(state: &State<T>) -> Result<&Base<T>> {
+pub(super) fn clean<T>(state: &State<T>) -> Result<&Base<T>> {
     state.clean.as_ref().ok_or_else(|| Error::argument("internal: no base run", "report this"))
 }
 
 /// Sets a change to zero at places where the sender is not replaced.
-fn mask<T: Real>(
-    engine: &Engine<'_, T>,
-    positions: &Positions,
-    places: &[(u32, u32)],
-    change: &mut [T],
-) -> Result<()> {
-    let at = engine.positions(positions, Side::Clean)?;
-    let Some(at) = at else { return Ok(()) };
-    let d = engine.config().d_model;
+fn mask<T: Real>(d: usize, hits: &Hits, places: &[(u32, u32)], change: &mut [T]) {
+    let Some(at) = hits else { return };
     for (change, &(example, p)) in change.chunks_exact_mut(d).zip(places) {
         if !at[example as usize].contains(&p) {
             change.fill(T::ZERO);
         }
     }
-    Ok(())
 }
 
-/// Senders of one layer go together, each with its own copy of the read places.
+/// Groups whose senders write at one place go together, each with its own copy of the read places.
 fn to_logits<T: Real>(
     engine: &Engine<'_, T>,
     state: &State<T>,
-    senders: &[Node],
+    groups: &[Vec<Node>],
     route: &Route,
 ) -> Result<Vec<f64>> {
     let base = clean(state)?;
     let reads = engine.read_places();
-    let size = reads.len() * engine.config().d_model;
-    let groups: Vec<&[Node]> = senders.chunk_by(|a, b| same_place(*a, *b)).collect();
-    let values: Vec<Vec<f64>> = groups
+    let d = engine.config().d_model;
+    let hits = engine.positions(&route.positions, Side::Clean)?;
+    let source = (route.ablation.source, route.ablation.scale);
+    let through = route.through == Through::Mlp;
+    let single = |g: &[Node]| if let [one] = *g { Some(one) } else { None };
+    let together = |a: &Vec<Node>, b: &Vec<Node>| matches!((single(a), single(b)), (Some(a), Some(b)) if same_place(a, b));
+    let parts: Vec<&[Vec<Node>]> = groups.chunk_by(together).collect();
+    let values: Vec<Vec<f64>> = parts
         .into_par_iter()
-        .map(|group| {
-            let places: Vec<(u32, u32)> = group.iter().flat_map(|_| reads.iter().copied()).collect();
-            let mut change = Vec::with_capacity(group.len() * size);
-            for &sender in group {
-                let source = (route.ablation.source, route.ablation.scale);
-                change.extend(engine.sender_change(base, &state.sources, sender, source, &reads)?);
+        .map(|part| {
+            let places: Vec<(u32, u32)> = part.iter().flat_map(|_| reads.iter().copied()).collect();
+            let mut changes: Changes<T> = Vec::new();
+            for group in part {
+                let some = engine.senders_change(base, &state.sources, group, source, &reads)?;
+                match changes.last_mut() {
+                    Some((_, all)) => some.into_iter().for_each(|(_, change)| all.extend(change)),
+                    None => changes = some,
+                }
             }
-            mask(engine, &route.positions, &places, &mut change)?;
-            let through = route.through == Through::Mlp;
-            let change = engine.carry(base, &places, &[(group[0], change)], Reader::Logits, through)?;
+            changes.iter_mut().for_each(|(_, change)| mask(d, &hits, &places, change));
+            let change = engine.carry(base, &places, &changes, Reader::Logits, through)?;
             let mut values = Vec::new();
-            for change in change.chunks_exact(size) {
+            for change in change.chunks_exact(reads.len() * d) {
                 values.extend(engine.judge_changed(base, change, &state.judge)?);
             }
             Ok(values)
@@ -111,7 +123,7 @@ fn same_place(a: Node, b: Node) -> bool {
 fn through_hops<T: Real>(
     engine: &Engine<'_, T>,
     state: &mut State<T>,
-    senders: &[Node],
+    groups: &[Vec<Node>],
     route: &Route,
 ) -> Result<Vec<f64>> {
     let hops = route.inner();
@@ -121,11 +133,11 @@ fn through_hops<T: Real>(
     let stages = stages(readers).len().max(1);
     let batch = (HELD / (rows * engine.config().d_model * size_of::<T>() * stages).max(1)).max(1);
     let mut values = Vec::new();
-    for some in senders.chunks(batch) {
+    for some in groups.chunks(batch) {
         let base = clean(state)?;
         let changes = some
             .par_iter()
-            .map(|&sender| along(engine, base, &state.sources, sender, route, &hops))
+            .map(|group| along(engine, base, &state.sources, group, route, &hops))
             .collect::<Result<Vec<_>>>()?;
         if ends {
             for per_example in changes {
@@ -138,33 +150,57 @@ fn through_hops<T: Real>(
     Ok(values)
 }
 
-/// Per example, what arrives before the last hop: changes at all of the example's positions.
-fn along<T: Real>(
+/// Per example, what arrives before the last hop.
+pub(super) fn along<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
     sources: &Sources<T>,
-    sender: Node,
+    senders: &[Node],
     route: &Route,
     hops: &[&[Reader]],
-) -> Result<Vec<Changes<T>>> {
+) -> Result<Vec<Arriving<T>>> {
+    let hits = engine.positions(&route.positions, Side::Clean)?;
+    let source = (route.ablation.source, route.ablation.scale);
     (0..engine.batch().len() as u32)
         .map(|example| {
-            let places = places_of(engine, example);
-            let source = (route.ablation.source, route.ablation.scale);
-            let mut change = engine.sender_change(base, sources, sender, source, &places)?;
-            mask(engine, &route.positions, &places, &mut change)?;
-            let mut changes = vec![(sender, change)];
-            for hop in &hops[..hops.len() - 1] {
-                changes = pass(engine, base, example, &changes, hop, route)?;
+            let mut places = places_of(engine, example);
+            if let Some(hits) = &hits {
+                places.retain(|(_, p)| hits[example as usize].contains(p));
             }
-            Ok(changes)
+            let changes = engine.senders_change(base, sources, senders, source, &places)?;
+            let mut arriving = Arriving { places, changes };
+            for hop in &hops[..hops.len() - 1] {
+                arriving = pass(engine, base, example, &arriving, hop, route)?;
+            }
+            Ok(arriving)
         })
         .collect()
 }
 
-fn places_of<T: Real>(engine: &Engine<'_, T>, example: u32) -> Vec<(u32, u32)> {
+pub(super) fn places_of<T: Real>(engine: &Engine<'_, T>, example: u32) -> Vec<(u32, u32)> {
     let len = engine.batch().rows()[example as usize].clean.len() as u32;
     (0..len).map(|p| (example, p)).collect()
+}
+
+impl<T: Real> Arriving<T> {
+    /// What a reader sees differently at all positions of the example, `[positions, d_model]`.
+    pub(super) fn seen_by(
+        &self,
+        engine: &Engine<'_, T>,
+        base: &Base<T>,
+        example: u32,
+        reader: Reader,
+        route: &Route,
+    ) -> Result<Vec<T>> {
+        let through = route.through == Through::Mlp;
+        let d = engine.config().d_model;
+        let mut all = vec![T::ZERO; engine.batch().rows()[example as usize].clean.len() * d];
+        let some = engine.carry(base, &self.places, &self.changes, reader, through)?;
+        for (change, &(_, p)) in some.chunks_exact(d).zip(&self.places) {
+            all[p as usize * d..(p as usize + 1) * d].copy_from_slice(change);
+        }
+        Ok(all)
+    }
 }
 
 /// What the nodes of a hop write differently when `changes` reach its readers.
@@ -172,20 +208,19 @@ fn pass<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
     example: u32,
-    changes: &Changes<T>,
+    arriving: &Arriving<T>,
     hop: &[Reader],
     route: &Route,
-) -> Result<Changes<T>> {
+) -> Result<Arriving<T>> {
     let places = places_of(engine, example);
-    let through = route.through == Through::Mlp;
     let mut nodes: Vec<Node> = hop.iter().flat_map(|&r| route.graph.nodes_of(r)).collect();
     nodes.sort();
     nodes.dedup();
     let mut out: Changes<T> = Vec::with_capacity(nodes.len());
     for node in nodes {
         let mine = |r: &&Reader| route.graph.nodes_of(**r).contains(&node);
-        let seen =
-            hop.iter().filter(mine).map(|&r| Ok((r, engine.carry(base, &places, changes, r, through)?)));
+        let seen = hop.iter().filter(mine);
+        let seen = seen.map(|&r| Ok((r, arriving.seen_by(engine, base, example, r, route)?)));
         let seen: Vec<(Reader, Vec<T>)> = seen.collect::<Result<_>>()?;
         let change = match node {
             Node::Head { layer, head } => {
@@ -204,14 +239,14 @@ fn pass<T: Real>(
     for (node, change) in out.iter_mut().filter(|(n, _)| matches!(n, Node::Head { .. })) {
         engine.through_post_norm(base, *node, &places, change)?;
     }
-    Ok(out)
+    Ok(Arriving { places, changes: out })
 }
 
 /// The metric when the last hop's outputs reach the logits.
 fn end<T: Real>(
     engine: &Engine<'_, T>,
     state: &State<T>,
-    per_example: &[Changes<T>],
+    per_example: &[Arriving<T>],
     readers: &[Reader],
     route: &Route,
 ) -> Result<Vec<f64>> {
@@ -221,8 +256,8 @@ fn end<T: Real>(
     let changes: Vec<Vec<T>> = per_example
         .par_iter()
         .enumerate()
-        .map(|(example, changes)| {
-            let changes = pass(engine, base, example as u32, changes, readers, route)?;
+        .map(|(example, arriving)| {
+            let Arriving { changes, .. } = pass(engine, base, example as u32, arriving, readers, route)?;
             let places: Vec<(u32, u32)> =
                 reads.iter().copied().filter(|&(e, _)| e as usize == example).collect();
             let pick = |(node, x): &(Node, Vec<T>)| {
@@ -257,7 +292,7 @@ fn stages(readers: &[Reader]) -> Vec<((usize, bool), Vec<Reader>)> {
 fn live<T: Real>(
     engine: &Engine<'_, T>,
     state: &mut State<T>,
-    changes: &[Vec<Changes<T>>],
+    changes: &[Vec<Arriving<T>>],
     readers: &[Reader],
     route: &Route,
 ) -> Result<Vec<f64>> {
@@ -289,17 +324,15 @@ fn live<T: Real>(
 fn embedding_plus<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
-    per_example: &[Changes<T>],
+    per_example: &[Arriving<T>],
     reader: Reader,
     route: &Route,
 ) -> Result<Table<T>> {
-    let through = route.through == Through::Mlp;
     let lens: Vec<usize> = engine.batch().rows().iter().map(|r| r.clean.len()).collect();
     let mut pre = Vec::with_capacity(lens.iter().sum::<usize>() * engine.config().d_model);
-    for (example, changes) in per_example.iter().enumerate() {
-        let places = places_of(engine, example as u32);
-        let mut seen = engine.carry(base, &places, changes, reader, through)?;
-        ops::add(&engine.input_of(base, &places)?, &mut seen);
+    for (example, arriving) in per_example.iter().enumerate() {
+        let mut seen = arriving.seen_by(engine, base, example as u32, reader, route)?;
+        ops::add(&engine.input_of(base, &places_of(engine, example as u32))?, &mut seen);
         pre.extend(seen);
     }
     let mut acts = Acts::new(engine.config(), Keep::NONE, 0, &lens);
