@@ -1,11 +1,11 @@
 //! Where heads look when a path into them is patched: the path ends in their patterns, nothing after them is run.
 
-use ablate_graph::{Node, Positions, Reader, Side, Slot};
+use ablate_graph::{Node, Positions, Reader, Side};
 use ablate_model::engine::{Base, Engine};
 use ablate_tensor::Real;
 use rayon::prelude::*;
 
-use super::paths::{Arriving, along, clean};
+use super::paths::{SeenBy, along, clean};
 use super::typed::Typed;
 use crate::error::{Error, Result};
 use crate::path::Route;
@@ -43,19 +43,22 @@ impl<T: Real> Typed<'_, T> {
             Self::base(engine, state, Side::Clean, keep)?;
             let base = clean(state)?;
             let queries = queries(engine, &watch.query)?;
-            let look = |arriving: Option<&[Arriving<T>]>| {
+            let look = |seen: Option<&SeenBy<T>>| {
                 let rows = (0..rows.len() as u32).into_par_iter();
                 let one = |e: u32| {
                     let at = (e, queries[e as usize]);
-                    mean_pattern(engine, base, at, &heads, arriving.map(|a| &a[e as usize]), route, watch)
+                    mean_pattern(engine, base, at, &heads, seen, route, watch)
                 };
                 rows.map(one).collect::<Result<Vec<_>>>()
             };
             let plain = look(None)?;
             let hops = route.inner();
             let patched = groups
-                .iter()
-                .map(|group| look(Some(&along(engine, base, &state.sources, group, route, &hops)?)))
+                .par_iter()
+                .map(|group| {
+                    let arriving = along(engine, base, &state.sources, group, route, &hops)?;
+                    look(Some(&arriving.seen_by(engine, base, last_hop(route), route)?))
+                })
                 .collect::<Result<Vec<_>>>()?;
             Ok((plain, patched))
         })?;
@@ -67,6 +70,11 @@ impl<T: Real> Typed<'_, T> {
         }
         Ok(out)
     }
+}
+
+/// The readers that a path ends in.
+fn last_hop(route: &Route) -> &[Reader] {
+    route.hops.last().map_or(&[], Vec::as_slice)
 }
 
 /// The heads of the last hop.
@@ -107,24 +115,14 @@ fn mean_pattern<T: Real>(
     base: &Base<T>,
     at: (u32, u32),
     heads: &[(usize, usize)],
-    arriving: Option<&Arriving<T>>,
+    seen: Option<&SeenBy<T>>,
     route: &Route,
     watch: &Watch,
 ) -> Result<Vec<f64>> {
     let mut sum: Vec<f64> = Vec::new();
-    let last: &[Reader] = route.hops.last().map_or(&[], Vec::as_slice);
     for &(layer, head) in heads {
         let node = Node::Head { layer, head };
-        let mut inputs: [Option<Vec<T>>; 3] = [None, None, None];
-        if let Some(arriving) = arriving {
-            for (input, slot) in inputs.iter_mut().zip(Slot::ALL) {
-                let mine = |r: &&Reader| r.slot() == Some(slot) && route.graph.nodes_of(**r).contains(&node);
-                if let Some(&reader) = last.iter().find(mine) {
-                    *input = Some(arriving.seen_by(engine, base, at.0, reader, route)?);
-                }
-            }
-        }
-        let inputs = inputs.each_ref().map(|x| x.as_deref());
+        let inputs = seen.map_or([None; 3], |s| s.inputs(engine, at.0, (node, last_hop(route)), route));
         let pattern = engine.head_attention(base, at, (layer, head), inputs, watch.weighted)?;
         sum.resize(pattern.len(), 0.0);
         sum.iter_mut().zip(pattern).for_each(|(s, a)| *s += a / heads.len() as f64);

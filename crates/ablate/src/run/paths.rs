@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ablate_graph::{Cut, EdgeSet, Node, Plan, Positions, Reader, Side, Source};
+use ablate_graph::{Cut, EdgeSet, Node, Plan, Positions, Reader, Side, Slot, Source};
 use ablate_model::engine::{Acts, Base, Compiled, Engine, Keep, LayerActs, Sources, Table};
 use ablate_tensor::{Real, ops};
 use rayon::prelude::*;
@@ -18,11 +18,15 @@ const HELD: usize = 256 << 20;
 /// Changes of the stream, each where its node writes.
 pub(super) type Changes<T> = Vec<(Node, Vec<T>)>;
 
-/// Changes at some places of one example; it is unchanged elsewhere.
+/// Changes at some places of the examples; they are unchanged elsewhere. All examples go together, so that the weights of
+/// MLPs on the way are read once for all of them.
 pub(super) struct Arriving<T> {
     places: Vec<(u32, u32)>,
     changes: Changes<T>,
 }
+
+/// What readers see differently at all rows of the batch, `[rows, d_model]`, once for each place where they read.
+pub(super) struct SeenBy<T>(Vec<((usize, bool), Vec<T>)>);
 
 /// Which positions of each example a sender is replaced at; `None` = all.
 type Hits = Option<Arc<Vec<Vec<u32>>>>;
@@ -140,9 +144,9 @@ fn through_hops<T: Real>(
             .map(|group| along(engine, base, &state.sources, group, route, &hops))
             .collect::<Result<Vec<_>>>()?;
         if ends {
-            for per_example in changes {
-                values.extend(end(engine, state, &per_example, readers, route)?);
-            }
+            let base: &State<T> = state;
+            let ended = changes.par_iter().map(|arriving| end(engine, base, arriving, readers, route));
+            values.extend(ended.collect::<Result<Vec<_>>>()?.concat());
         } else {
             values.extend(live(engine, state, &changes, readers, route)?);
         }
@@ -150,7 +154,7 @@ fn through_hops<T: Real>(
     Ok(values)
 }
 
-/// Per example, what arrives before the last hop.
+/// What arrives before the last hop.
 pub(super) fn along<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
@@ -158,76 +162,110 @@ pub(super) fn along<T: Real>(
     senders: &[Node],
     route: &Route,
     hops: &[&[Reader]],
-) -> Result<Vec<Arriving<T>>> {
+) -> Result<Arriving<T>> {
     let hits = engine.positions(&route.positions, Side::Clean)?;
     let source = (route.ablation.source, route.ablation.scale);
-    (0..engine.batch().len() as u32)
-        .map(|example| {
-            let mut places = places_of(engine, example);
-            if let Some(hits) = &hits {
-                places.retain(|(_, p)| hits[example as usize].contains(p));
-            }
-            let changes = engine.senders_change(base, sources, senders, source, &places)?;
-            let mut arriving = Arriving { places, changes };
-            for hop in &hops[..hops.len() - 1] {
-                arriving = pass(engine, base, example, &arriving, hop, route)?;
-            }
-            Ok(arriving)
-        })
-        .collect()
+    let mut places = all_places(engine);
+    if let Some(hits) = &hits {
+        places.retain(|(example, p)| hits[*example as usize].contains(p));
+    }
+    let changes = engine.senders_change(base, sources, senders, source, &places)?;
+    let mut arriving = Arriving { places, changes };
+    for hop in &hops[..hops.len() - 1] {
+        arriving = pass(engine, base, &arriving, hop, route)?;
+    }
+    Ok(arriving)
 }
 
-pub(super) fn places_of<T: Real>(engine: &Engine<'_, T>, example: u32) -> Vec<(u32, u32)> {
-    let len = engine.batch().rows()[example as usize].clean.len() as u32;
-    (0..len).map(|p| (example, p)).collect()
+/// Every position of every example.
+fn all_places<T: Real>(engine: &Engine<'_, T>) -> Vec<(u32, u32)> {
+    let rows = engine.batch().rows().iter().enumerate();
+    rows.flat_map(|(e, row)| (0..row.clean.len() as u32).map(move |p| (e as u32, p))).collect()
 }
 
 impl<T: Real> Arriving<T> {
-    /// What a reader sees differently at all positions of the example, `[positions, d_model]`.
+    /// What `readers` see differently.
     pub(super) fn seen_by(
         &self,
         engine: &Engine<'_, T>,
         base: &Base<T>,
-        example: u32,
-        reader: Reader,
+        readers: &[Reader],
         route: &Route,
-    ) -> Result<Vec<T>> {
+    ) -> Result<SeenBy<T>> {
         let through = route.through == Through::Mlp;
         let d = engine.config().d_model;
-        let mut all = vec![T::ZERO; engine.batch().rows()[example as usize].clean.len() * d];
-        let some = engine.carry(base, &self.places, &self.changes, reader, through)?;
-        for (change, &(_, p)) in some.chunks_exact(d).zip(&self.places) {
-            all[p as usize * d..(p as usize + 1) * d].copy_from_slice(change);
+        let offsets = engine.offsets();
+        let mut out = Vec::new();
+        for (stage, some) in stages(readers) {
+            let mut all = vec![T::ZERO; offsets[engine.batch().len()] * d];
+            let changes = engine.carry(base, &self.places, &self.changes, some[0], through)?;
+            for (change, &(example, p)) in changes.chunks_exact(d).zip(&self.places) {
+                let row = offsets[example as usize] + p as usize;
+                all[row * d..(row + 1) * d].copy_from_slice(change);
+            }
+            out.push((stage, all));
         }
-        Ok(all)
+        Ok(SeenBy(out))
     }
 }
 
-/// What the nodes of a hop write differently when `changes` reach its readers.
+impl<T: Real> SeenBy<T> {
+    /// At all rows, where `reader` reads.
+    fn all(&self, reader: Reader) -> Option<&[T]> {
+        let stage = stage_of(reader)?;
+        self.0.iter().find(|(s, _)| *s == stage).map(|(_, x)| &x[..])
+    }
+
+    /// At one example's positions.
+    fn of(&self, engine: &Engine<'_, T>, example: u32, reader: Reader) -> Option<&[T]> {
+        let (d, offsets) = (engine.config().d_model, engine.offsets());
+        let rows = offsets[example as usize] * d..offsets[example as usize + 1] * d;
+        self.all(reader).map(|x| &x[rows])
+    }
+
+    /// What the query, key and value inputs of a head see differently at one example's positions, of those that `hop` names.
+    pub(super) fn inputs(
+        &self,
+        engine: &Engine<'_, T>,
+        example: u32,
+        (node, hop): (Node, &[Reader]),
+        route: &Route,
+    ) -> [Option<&[T]>; 3] {
+        Slot::ALL.map(|slot| {
+            let mine = |r: &&Reader| r.slot() == Some(slot) && route.graph.nodes_of(**r).contains(&node);
+            hop.iter().find(mine).and_then(|&r| self.of(engine, example, r))
+        })
+    }
+}
+
+/// What the nodes of a hop write differently when `arriving` reaches its readers.
 fn pass<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
-    example: u32,
     arriving: &Arriving<T>,
     hop: &[Reader],
     route: &Route,
 ) -> Result<Arriving<T>> {
-    let places = places_of(engine, example);
+    let places = all_places(engine);
+    let seen = arriving.seen_by(engine, base, hop, route)?;
     let mut nodes: Vec<Node> = hop.iter().flat_map(|&r| route.graph.nodes_of(r)).collect();
     nodes.sort();
     nodes.dedup();
     let mut out: Changes<T> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let mine = |r: &&Reader| route.graph.nodes_of(**r).contains(&node);
-        let seen = hop.iter().filter(mine);
-        let seen = seen.map(|&r| Ok((r, arriving.seen_by(engine, base, example, r, route)?)));
-        let seen: Vec<(Reader, Vec<T>)> = seen.collect::<Result<_>>()?;
         let change = match node {
             Node::Head { layer, head } => {
-                let slot = |slot| seen.iter().find(|(r, _)| r.slot() == Some(slot)).map(|(_, x)| &x[..]);
-                engine.head_change(base, example, (layer, head), ablate_graph::Slot::ALL.map(slot))?
+                let examples = (0..engine.batch().len() as u32).into_par_iter();
+                let one = |e| {
+                    let inputs = seen.inputs(engine, e, (node, hop), route);
+                    engine.head_change(base, e, (layer, head), inputs)
+                };
+                examples.map(one).collect::<std::result::Result<Vec<_>, _>>()?.concat()
             }
-            Node::Mlp { layer } => engine.mlp_change(base, &places, layer, &seen[0].1)?,
+            Node::Mlp { layer } => match seen.all(Reader::Mlp { layer }) {
+                Some(x) => engine.mlp_change(base, &places, layer, x)?,
+                None => continue,
+            },
             Node::Input | Node::Logits => continue,
         };
         // heads of a layer write one addend
@@ -246,40 +284,37 @@ fn pass<T: Real>(
 fn end<T: Real>(
     engine: &Engine<'_, T>,
     state: &State<T>,
-    per_example: &[Arriving<T>],
+    arriving: &Arriving<T>,
     readers: &[Reader],
     route: &Route,
 ) -> Result<Vec<f64>> {
     let base = clean(state)?;
-    let d = engine.config().d_model;
+    let (d, offsets) = (engine.config().d_model, engine.offsets());
     let reads = engine.read_places();
-    let changes: Vec<Vec<T>> = per_example
-        .par_iter()
-        .enumerate()
-        .map(|(example, arriving)| {
-            let Arriving { changes, .. } = pass(engine, base, example as u32, arriving, readers, route)?;
-            let places: Vec<(u32, u32)> =
-                reads.iter().copied().filter(|&(e, _)| e as usize == example).collect();
-            let pick = |(node, x): &(Node, Vec<T>)| {
-                let rows = places.iter().flat_map(|&(_, p)| &x[p as usize * d..(p as usize + 1) * d]);
-                (*node, rows.copied().collect())
-            };
-            let changes: Changes<T> = changes.iter().map(pick).collect();
-            Ok(engine.carry(base, &places, &changes, Reader::Logits, route.through == Through::Mlp)?)
-        })
-        .collect::<Result<_>>()?;
-    Ok(engine.judge_changed(base, &changes.concat(), &state.judge)?)
+    let Arriving { changes, .. } = pass(engine, base, arriving, readers, route)?;
+    let pick = |(node, x): &(Node, Vec<T>)| {
+        let rows = reads.iter().map(|&(e, p)| offsets[e as usize] + p as usize);
+        (*node, rows.flat_map(|row| &x[row * d..(row + 1) * d]).copied().collect())
+    };
+    let changes: Changes<T> = changes.iter().map(pick).collect();
+    let change = engine.carry(base, &reads, &changes, Reader::Logits, route.through == Through::Mlp)?;
+    Ok(engine.judge_changed(base, &change, &state.judge)?)
 }
 
-/// Each stage (layer, between attention and MLP) at which some of the readers read, with its readers.
+/// Where a reader reads: its layer, and whether between attention and MLP; `None` for the logits.
+fn stage_of(reader: Reader) -> Option<(usize, bool)> {
+    match reader {
+        Reader::Head { layer, .. } | Reader::Kv { layer, .. } => Some((layer, false)),
+        Reader::Mlp { layer } => Some((layer, true)),
+        Reader::Logits => None,
+    }
+}
+
+/// Each stage at which some of the readers read, with its readers.
 fn stages(readers: &[Reader]) -> Vec<((usize, bool), Vec<Reader>)> {
     let mut out: Vec<((usize, bool), Vec<Reader>)> = Vec::new();
     for &r in readers {
-        let stage = match r {
-            Reader::Head { layer, .. } | Reader::Kv { layer, .. } => (layer, false),
-            Reader::Mlp { layer } => (layer, true),
-            Reader::Logits => continue,
-        };
+        let Some(stage) = stage_of(r) else { continue };
         match out.iter_mut().find(|(s, _)| *s == stage) {
             Some((_, list)) => list.push(r),
             None => out.push((stage, vec![r])),
@@ -292,20 +327,22 @@ fn stages(readers: &[Reader]) -> Vec<((usize, bool), Vec<Reader>)> {
 fn live<T: Real>(
     engine: &Engine<'_, T>,
     state: &mut State<T>,
-    changes: &[Vec<Arriving<T>>],
+    changes: &[Arriving<T>],
     readers: &[Reader],
     route: &Route,
 ) -> Result<Vec<f64>> {
+    let base = clean(state)?;
+    let tables = changes
+        .par_iter()
+        .map(|arriving| embedding_plus(engine, base, &arriving.seen_by(engine, base, readers, route)?))
+        .collect::<Result<Vec<_>>>()?;
     let mut plans: Vec<Compiled> = Vec::with_capacity(changes.len());
     let mut given = 0;
     let mut sources = Sources::new();
-    for per_example in changes {
+    for tables in tables {
         let mut plan = Plan::on(Side::Clean);
-        for (_, group) in stages(readers) {
-            sources.set(
-                Source::Given(given),
-                embedding_plus(engine, clean(state)?, per_example, group[0], route)?,
-            );
+        for ((_, group), table) in stages(readers).into_iter().zip(tables) {
+            sources.set(Source::Given(given), table);
             let input = |r: &Reader| {
                 let graph = &route.graph;
                 graph.edge_between(graph.node_id(Node::Input)?, graph.reader_id(*r)?)
@@ -317,25 +354,23 @@ fn live<T: Real>(
         plans.push(engine.compile(&plan)?);
     }
     let refs: Vec<&Compiled> = plans.iter().collect();
-    Ok(engine.variants(clean(state)?, &refs, &sources, &state.judge)?)
+    Ok(engine.variants(base, &refs, &sources, &state.judge)?)
 }
 
-/// A table whose `input` is the base run's plus what `reader` sees differently.
+/// For each stage a table whose `input` is the base run's plus what is seen differently there.
 fn embedding_plus<T: Real>(
     engine: &Engine<'_, T>,
     base: &Base<T>,
-    per_example: &[Arriving<T>],
-    reader: Reader,
-    route: &Route,
-) -> Result<Table<T>> {
+    seen: &SeenBy<T>,
+) -> Result<Vec<Table<T>>> {
     let lens: Vec<usize> = engine.batch().rows().iter().map(|r| r.clean.len()).collect();
-    let mut pre = Vec::with_capacity(lens.iter().sum::<usize>() * engine.config().d_model);
-    for (example, arriving) in per_example.iter().enumerate() {
-        let mut seen = arriving.seen_by(engine, base, example as u32, reader, route)?;
-        ops::add(&engine.input_of(base, &places_of(engine, example as u32))?, &mut seen);
-        pre.extend(seen);
-    }
-    let mut acts = Acts::new(engine.config(), Keep::NONE, 0, &lens);
-    acts.layers[0] = Arc::new(LayerActs { pre, ..LayerActs::default() });
-    Ok(Table::identity(Arc::new(vec![acts])))
+    let input = engine.input_of(base, &all_places(engine))?;
+    let table = |(_, change): &((usize, bool), Vec<T>)| {
+        let mut pre = change.clone();
+        ops::add(&input, &mut pre);
+        let mut acts = Acts::new(engine.config(), Keep::NONE, 0, &lens);
+        acts.layers[0] = Arc::new(LayerActs { pre, ..LayerActs::default() });
+        Table::identity(Arc::new(vec![acts]))
+    };
+    Ok(seen.0.iter().map(table).collect())
 }
