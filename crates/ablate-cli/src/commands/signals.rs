@@ -124,7 +124,7 @@ pub(crate) fn run(app: &App<'_>, args: &SignalsArgs) -> Result<Outcome> {
     };
     run.finish("signals", &report, None)?;
     run.print_head(&report.base)?;
-    print(app, &report)?;
+    print(app, &args.senders, &report)?;
     Ok(Outcome::Done)
 }
 
@@ -211,10 +211,14 @@ fn question(app: &App<'_>, args: &SignalsArgs, lab: &Lab, default: String) -> Re
     })
 }
 
-fn print(app: &App<'_>, report: &SignalsReport) -> Result<()> {
+/// More senders than this are named by their set.
+const NAMED: usize = 6;
+
+fn print(app: &App<'_>, senders: &str, report: &SignalsReport) -> Result<()> {
+    let n = report.senders.len();
+    let senders = if n > NAMED { format!("{n} nodes ({senders})") } else { report.senders.join(", ") };
     app.printer.note(&format!(
-        "{} together -> {}, through {}, after {}; shares are of {}, bound {}",
-        report.senders.join(", "),
+        "{senders} together -> {}, through {}, after {}; shares are of {}, bound {}",
         report.receivers,
         report.through,
         report.after,
