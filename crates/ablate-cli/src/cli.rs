@@ -5,11 +5,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, Target, YesNo};
 use crate::commands::{
-    backups::BackupsArgs, case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
-    heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, models::ModelsArgs,
-    patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
-    report::ReportArgs, scrub::ScrubArgs, select::SelectArgs, signals::SignalsArgs, sweep::SweepArgs, task::TaskArgs,
-    verify::VerifyArgs,
+    backups::BackupsArgs, case::CaseArgs, compare::CompareArgs, compress::CompressArgs, demo::DemoArgs,
+    discover::DiscoverArgs, heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs,
+    models::ModelsArgs, patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs,
+    rank_curve::RankCurveArgs, report::ReportArgs, scrub::ScrubArgs, select::SelectArgs,
+    signals::SignalsArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.

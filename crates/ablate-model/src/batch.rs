@@ -173,7 +173,10 @@ fn check_moved(i: usize, moved: &Moved, n_ctx: usize) -> Result<()> {
         return Err(Error::row(i, "the corrupt text has no tokens"));
     }
     if len > n_ctx {
-        return Err(Error::row(i, format!("corrupt has {len} tokens, but the model's context holds {n_ctx}")));
+        return Err(Error::row(
+            i,
+            format!("corrupt has {len} tokens, but the model's context holds {n_ctx}"),
+        ));
     }
     match moved.positions.iter().find(|(_, p)| *p >= len) {
         Some((name, p)) => {

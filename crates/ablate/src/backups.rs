@@ -63,11 +63,15 @@ pub struct Backups {
 /// An empty group; as [`Session::evaluate`].
 pub fn backups(session: &mut Session<'_, '_>, nodes: &[Node], knockout: &Knockout) -> Result<Backups> {
     if knockout.group.is_empty() {
-        return Err(Error::argument("the group that is knocked out is empty", "name nodes: --group a9.h6,a9.h9"));
+        return Err(Error::argument(
+            "the group that is knocked out is empty",
+            "name nodes: --group a9.h6,a9.h9",
+        ));
     }
     let rest: Vec<Node> = nodes.iter().copied().filter(|n| !knockout.group.contains(n)).collect();
     let knocked = ablate_nodes(&knockout.group, knockout.ablation, &knockout.positions);
-    let mut plain: Vec<Plan> = rest.iter().map(|&n| with_cut(Plan::on(Side::Clean), knockout, &[n])).collect();
+    let mut plain: Vec<Plan> =
+        rest.iter().map(|&n| with_cut(Plan::on(Side::Clean), knockout, &[n])).collect();
     let edited: Vec<Plan> = rest.iter().map(|&n| with_cut(knocked.clone(), knockout, &[n])).collect();
     plain.push(with_cut(Plan::on(Side::Clean), knockout, &knockout.group));
     session.study().prepare(&[&plain[..1.min(plain.len())], &edited[..1.min(edited.len())]].concat())?;

@@ -171,6 +171,8 @@ fn one_position(row: &Row, positions: &Positions, i: usize) -> Result<usize> {
     found.ok_or_else(|| Error::Row {
         row: i,
         message: format!("`{positions}` is not one position of the row"),
-        hint: Some("attention goes from one position to one: name last, an index, or a named position".into()),
+        hint: Some(
+            "attention goes from one position to one: name last, an index, or a named position".into(),
+        ),
     })
 }

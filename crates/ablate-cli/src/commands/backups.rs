@@ -3,7 +3,7 @@
 use ablate::backups::{Backups, Knockout, backups};
 use ablate::effects::ablate_nodes;
 use ablate::graph::stats;
-use ablate::report::{Base, BackupsReport, IntervalPart};
+use ablate::report::{BackupsReport, Base, IntervalPart};
 use ablate::signals::Estimated;
 use ablate::{Ablation, Error, Result};
 use clap::Args;
@@ -51,7 +51,10 @@ pub(crate) struct BackupsArgs {
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &BackupsArgs) -> Result<Outcome> {
     if !(args.bound.is_finite() && args.bound >= 0.0) {
-        return Err(Error::argument(format!("--bound {} is no share", args.bound), "0.02 is 2 % of the metric"));
+        return Err(Error::argument(
+            format!("--bound {} is no share", args.bound),
+            "0.02 is 2 % of the metric",
+        ));
     }
     let lab = Lab::open(app, &args.model, &args.data.data, &args.data.rows)?;
     let edit_of = |nodes: &str, ablation: &str, positions: &str| EditArgs {

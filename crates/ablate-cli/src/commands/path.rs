@@ -1,5 +1,6 @@
 //! `ablate path`: what senders do to receivers, along nothing but the paths between them.
 
+use ablate::effects::Effect;
 use ablate::graph::{Edge, Graph, Level, Node, NodeId, Positions, Reader, ScoreRow, Scores, Slot};
 use ablate::path::{After, Route, Through, path_attention, path_patch};
 use ablate::report::{self, Base, node_scores};
@@ -12,7 +13,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::args::DataArgs;
 use crate::edges::EdgeArgs;
-use crate::lab::Lab;
+use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::run::{self, Run};
 use crate::table::{Table, number};
@@ -106,7 +107,8 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
         ablation: edit.ablation,
     };
     route.check()?;
-    let watch = args.attention.as_deref().map(|text| attention(&lab, text, args.value_weighted)).transpose()?;
+    let watch =
+        args.attention.as_deref().map(|text| attention(&lab, text, args.value_weighted)).transpose()?;
     let mut manifest = lab.manifest(app, Some(&edit));
     if let Some((watch, key)) = &watch {
         let weighted = if watch.weighted { "value-weighted " } else { "" };
@@ -117,25 +119,11 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
         let plans: Vec<_> = senders.iter().map(|&n| route.first_plan(n)).collect();
         return run::explain(app, &lab, manifest, &plans, plans.len());
     }
-    let method = json!({
-        "name": "path", "receivers": args.receivers, "through": format!("{:?}", route.through).to_lowercase(),
-        "after": format!("{:?}", route.after).to_lowercase(), "ablation": edit.ablation.name(),
-        "scale": edit.ablation.scale, "positions": edit.positions.to_string(), "senders": args.senders,
-        "attention": args.attention, "value_weighted": args.value_weighted,
-    });
+    let method = method(args, &route, &edit);
     let mut run = Run::start(app, manifest, Some(&method))?;
     let mut bar = app.bar("path");
     let mut session = run.session(&lab, &mut bar)?;
-    let (effects, base) = match &watch {
-        Some((watch, key)) => {
-            let (clean, effects) = path_attention(&mut session, &senders, &route, watch, key)?;
-            (effects, Base::new(clean, None))
-        }
-        None => {
-            let effects = path_patch(&mut session, &senders, &route)?;
-            (effects, lab.base(app, &mut session)?)
-        }
-    };
+    let (effects, base) = measure(app, &lab, &mut session, (&senders[..], &route), watch.as_ref())?;
     let scores = node_scores(&lab.graph, &senders, &effects, args.per_example)?;
     let groups = extend(&mut session, &senders, &route, &scores, args)?;
     let cost = run.cost(&session, &base);
@@ -159,6 +147,32 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
     print(app, &file.scores, args.top)?;
     print_groups(app, &groups)?;
     Ok(Outcome::Done)
+}
+
+/// What was asked, as the result file says it.
+fn method(args: &PathArgs, route: &Route, edit: &Edit) -> serde_json::Value {
+    json!({
+        "name": "path", "receivers": args.receivers, "through": format!("{:?}", route.through).to_lowercase(),
+        "after": format!("{:?}", route.after).to_lowercase(), "ablation": edit.ablation.name(),
+        "scale": edit.ablation.scale, "positions": edit.positions.to_string(), "senders": args.senders,
+        "attention": args.attention, "value_weighted": args.value_weighted,
+    })
+}
+
+/// The effects of the senders, and the unedited run's metric: attention where it is watched.
+fn measure(
+    app: &App<'_>,
+    lab: &Lab,
+    session: &mut Session<'_, '_>,
+    (senders, route): (&[Node], &Route),
+    watch: Option<&(Watch, Positions)>,
+) -> Result<(Vec<Effect>, Base)> {
+    if let Some((watch, key)) = watch {
+        let (clean, effects) = path_attention(session, senders, route, watch, key)?;
+        return Ok((effects, Base::new(clean, None)));
+    }
+    let effects = path_patch(session, senders, route)?;
+    Ok((effects, lab.base(app, session)?))
 }
 
 /// From where attention is watched, and to where: `end->IO`.

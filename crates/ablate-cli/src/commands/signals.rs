@@ -77,7 +77,10 @@ pub(crate) struct SignalsArgs {
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &SignalsArgs) -> Result<Outcome> {
     if !(args.bound.is_finite() && args.bound > 0.0) {
-        return Err(Error::argument(format!("--bound {} is no share", args.bound), "0.1 is a tenth of the whole"));
+        return Err(Error::argument(
+            format!("--bound {} is no share", args.bound),
+            "0.1 is a tenth of the whole",
+        ));
     }
     let metric = Metric::parse(&args.metric)?;
     let model = app.load(&args.model)?;
@@ -198,7 +201,10 @@ fn question(app: &App<'_>, args: &SignalsArgs, lab: &Lab, default: String) -> Re
         if args.watch.is_empty() { None } else { Some(lab.positions(&args.from)?) };
     let senders = lab.graph.parse_nodes(&args.senders)?;
     if senders.is_empty() {
-        return Err(Error::argument(format!("--senders {} names no node", args.senders), "name heads or MLPs"));
+        return Err(Error::argument(
+            format!("--senders {} names no node", args.senders),
+            "name heads or MLPs",
+        ));
     }
     Ok(Question {
         senders,
@@ -219,13 +225,10 @@ fn print(app: &App<'_>, senders: &str, report: &SignalsReport) -> Result<()> {
     let senders = if n > NAMED { format!("{n} nodes ({senders})") } else { report.senders.join(", ") };
     app.printer.note(&format!(
         "{senders} together -> {}, through {}, after {}; shares are of {}, bound {}",
-        report.receivers,
-        report.through,
-        report.after,
-        report.share_of,
-        report.bound
+        report.receivers, report.through, report.after, report.share_of, report.bound
     ))?;
-    let mut columns = vec!["what changes", ">metric", ">score", "95 % interval", ">share", "95 % interval", "verdict"];
+    let mut columns =
+        vec!["what changes", ">metric", ">score", "95 % interval", ">share", "95 % interval", "verdict"];
     let names: Vec<String> = report.attention.iter().map(|a| format!(">looks at {}", a.to)).collect();
     columns.extend(names.iter().map(String::as_str));
     let mut table = Table::new(&columns);
@@ -237,8 +240,15 @@ fn print(app: &App<'_>, senders: &str, report: &SignalsReport) -> Result<()> {
         let share = |x: &IntervalPart| [number(x.value), interval(x)];
         let [share, range] = row.share.as_ref().map_or_else(Default::default, share);
         let verdict = row.verdict.clone().unwrap_or_default();
-        let cells =
-            [row.kind.clone(), number(row.metric), number(row.score.value), interval(&row.score), share, range, verdict];
+        let cells = [
+            row.kind.clone(),
+            number(row.metric),
+            number(row.score.value),
+            interval(&row.score),
+            share,
+            range,
+            verdict,
+        ];
         table.row(cells.into_iter().chain(looks(&row.attention)));
     }
     app.printer.table(&table)?;
@@ -252,8 +262,14 @@ fn print_pointed(app: &App<'_>, report: &SignalsReport) -> Result<()> {
         return Ok(());
     }
     app.printer.line("")?;
-    let columns =
-        ["what changes", "position", ">looks at it", "95 % interval", ">at its other index", ">at its other distance"];
+    let columns = [
+        "what changes",
+        "position",
+        ">looks at it",
+        "95 % interval",
+        ">at its other index",
+        ">at its other distance",
+    ];
     let mut table = Table::new(&columns);
     for row in &report.rows {
         for part in row.attention.iter().filter(moved) {

@@ -30,8 +30,7 @@ fn the_built_in_path_carries_the_token_before() {
     let file = json(folder.path(), &[&task[..], &path].concat());
     assert_eq!(file["format"], "ablate/signals");
     assert_eq!((&file["share_of"], &file["after"]), (&Value::from("no-repeat"), &Value::from("recompute")));
-    let (all, answer) =
-        (row(&file["rows"], "kind", "no-repeat"), row(&file["rows"], "kind", "other-answer"));
+    let (all, answer) = (row(&file["rows"], "kind", "no-repeat"), row(&file["rows"], "kind", "other-answer"));
     assert_eq!((&all["verdict"], &answer["verdict"]), (&Value::from("carried"), &Value::from("not carried")));
     assert!((number(&all["share"]["value"]) - 1.0).abs() < 1e-9);
     assert!(number(&answer["score"]["value"]).abs() < 1e-3 * number(&all["score"]["value"]));
@@ -54,10 +53,14 @@ fn the_built_in_path_carries_the_token_before() {
 fn attention_at_the_end_of_a_path_is_scored_as_a_metric() {
     let folder = folder();
     induction(folder.path(), 24);
-    let args = ["path", "builtin:induction", "induction.jsonl", "--senders", "a0.*", "--receivers", "a2.h1<k>"];
+    let args =
+        ["path", "builtin:induction", "induction.jsonl", "--senders", "a0.*", "--receivers", "a2.h1<k>"];
     let watch = ["--attention", "A2->B1", "--per-example"];
     let file = json(folder.path(), &[&args[..], &watch].concat());
-    assert_eq!((&file["metric"], &file["method"]["attention"]), (&Value::from("attention A2->B1"), &Value::from("A2->B1")));
+    assert_eq!(
+        (&file["metric"], &file["method"]["attention"]),
+        (&Value::from("attention A2->B1"), &Value::from("A2->B1"))
+    );
     let base = number(&file["base"]["clean"]);
     assert!(base > 0.5 && base <= 1.0);
     let head = row(&file["scores"], "name", "a0.h2");
@@ -71,7 +74,9 @@ fn attention_at_the_end_of_a_path_is_scored_as_a_metric() {
     let heads = json(folder.path(), &["heads", "builtin:induction", "induction.jsonl"]);
     let attention = heads["attention"].as_array().unwrap();
     let same = attention.iter().find(|r| r["head"] == "a2.h1" && r["to"] == "B1").unwrap();
-    for (got, want) in [(base, &same["weight"]), (number(&weighted["base"]["clean"]), &same["value_weighted"])] {
+    for (got, want) in
+        [(base, &same["weight"]), (number(&weighted["base"]["clean"]), &same["value_weighted"])]
+    {
         assert!((got - number(&want["value"])).abs() < 1e-4 * got, "{got} {want}");
     }
 }
@@ -85,7 +90,9 @@ fn backups_agree_with_path_and_sweep() {
         let sweep = on_tiny(folder.path(), arch, "sweep", &["--nodes", "a1.h0", "--ablation", "mean"]);
         assert!((number(&file["without"]["value"]) - number(&sweep["scores"][0]["metric"])).abs() < 1e-9);
         let path = on_tiny(folder.path(), arch, "path", &["--receivers", "logits"]);
-        assert!((number(&file["direct"]) - number(&row(&path["scores"], "name", "a1.h0")["score"])).abs() < 1e-9);
+        assert!(
+            (number(&file["direct"]) - number(&row(&path["scores"], "name", "a1.h0")["score"])).abs() < 1e-9
+        );
         let rows = file["rows"].as_array().unwrap();
         assert!(!rows.is_empty() && rows.iter().all(|r| r["name"] != "a1.h0"));
         for found in rows {
@@ -103,11 +110,13 @@ fn wrong_signals_paths_and_backups_are_refused() {
     let folder = folder();
     let at = folder.path();
     induction(at, 6);
-    let other = ["task", "induction", "--model", "builtin:induction", "-n", "6", "--seed", "3", "-o", "other.jsonl"];
+    let other =
+        ["task", "induction", "--model", "builtin:induction", "-n", "6", "--seed", "3", "-o", "other.jsonl"];
     ablate(at).args(other).assert().success();
     let path = ["path", "builtin:induction", "induction.jsonl"];
     let signals = ["signals", "builtin:induction", "--task", "induction", "-n", "4", "--senders", "a0.h2"];
-    let files = ["signals", "builtin:induction", "--senders", "a0.h2", "--receivers", "logits", "induction.jsonl"];
+    let files =
+        ["signals", "builtin:induction", "--senders", "a0.h2", "--receivers", "logits", "induction.jsonl"];
     let to = ["--receivers", "a2.h1<k>"];
     let backups = ["backups", "builtin:induction", "induction.jsonl"];
     for (args, said) in [
@@ -126,8 +135,19 @@ fn wrong_signals_paths_and_backups_are_refused() {
         (&[&signals[..], &["--receivers", "logits", "--watch", "B1"]].concat(), "this one does not"),
         (&[&files[..], &["other.jsonl"]].concat(), "the clean texts of two data sets differ"),
         (&[&files[..], &["--task", "induction"]].concat(), "cannot be used with"),
-        (&["signals", "builtin:induction", "--task", "capitals", "--senders", "a0.h2", "--receivers", "logits"],
-         "has one kind of corruption only"),
+        (
+            &[
+                "signals",
+                "builtin:induction",
+                "--task",
+                "capitals",
+                "--senders",
+                "a0.h2",
+                "--receivers",
+                "logits",
+            ],
+            "has one kind of corruption only",
+        ),
         (&[&backups[..], &["--group", "a9.h9"]].concat(), "a9.h9"),
         (&[&backups[..], &["--group", "a2.h1", "--bound", "nan"]].concat(), "is no share"),
         (&[&backups[..], &["--group", "a2.h1", "--direct", "noise"]].concat(), "unknown ablation `noise`"),

@@ -110,8 +110,7 @@ impl<T: Real> Engine<'_, T> {
         for node in sorted {
             let change = self.node_change(base, sources, node, source, places)?;
             match out.last_mut() {
-                Some((Node::Head { layer: last, .. }, sum))
-                    if matches!(node, Node::Head { layer, .. } if layer == *last) =>
+                Some((Node::Head { layer: last, .. }, sum)) if matches!(node, Node::Head { layer, .. } if layer == *last) =>
                 {
                     ops::add(&change, sum);
                 }

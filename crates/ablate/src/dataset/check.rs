@@ -113,7 +113,9 @@ impl Reason {
             Self::Empty(_) => "a prompt needs at least one token",
             Self::TooLong { .. } => "shorten the prompt or take a model with a longer context",
             Self::OutOfVocabulary { .. } => "the data set was made with another tokenizer",
-            Self::Unaligned { .. } => "the two prompts of a pair must be equally long in this model's tokens, unless the header says \"align\": \"positions\"",
+            Self::Unaligned { .. } => {
+                "the two prompts of a pair must be equally long in this model's tokens, unless the header says \"align\": \"positions\""
+            }
             Self::Same => "the corrupt prompt must differ from the clean one",
             Self::NoAnswers => "give at least one right answer",
             Self::NotOneToken { .. } => {

@@ -10,8 +10,8 @@ use ablate_model::engine::{
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
-use super::means::{Means, table_rows};
 use super::attend::{Attended, Watch};
+use super::means::{Means, table_rows};
 use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricJudge, Reference};

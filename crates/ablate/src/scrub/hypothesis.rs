@@ -62,8 +62,14 @@ impl Sampler {
                 (_, Some(f), _) => Ok(Self::Fresh(close(f)?)),
                 (_, _, Some(rows)) => fixed(text, rows),
                 _ => {
-                    let known =
-                        ["exact", "unconditional", "same(FEATURE)", "fresh(FEATURE)", "corrupt", "fixed(ROW, …)"];
+                    let known = [
+                        "exact",
+                        "unconditional",
+                        "same(FEATURE)",
+                        "fresh(FEATURE)",
+                        "corrupt",
+                        "fixed(ROW, …)",
+                    ];
                     Err(Error::unknown("sampler", text, known))
                 }
             },

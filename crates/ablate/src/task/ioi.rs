@@ -143,7 +143,8 @@ const FILLERS: [&str; 6] = [
 
 /// What the corrupt prompt may be, beside names that change alone.
 const CORRUPTIONS: [&str; 13] = [
-    "abc", "io", "s", "s1", "s2", "order", "names", "exchange", "s2-io", "noun", "words", "prefix", "distance",
+    "abc", "io", "s", "s1", "s2", "order", "names", "exchange", "s2-io", "noun", "words", "prefix",
+    "distance",
 ];
 
 /// A row's own words, by index, and its template.
@@ -182,7 +183,8 @@ fn corrupted(kind: &str, clean: Piece<'_>, names: &[&str], words: [&[&str]; 2], 
     // each kind has draws of its own
     let other = |of: &[&str], not: &str, slot: u64| {
         let left: Vec<&str> = of.iter().copied().filter(|w| *w != not).collect();
-        left.get(random.fork(1).below(row, slot, left.len().max(1))).map_or_else(String::new, |w| (*w).to_owned())
+        left.get(random.fork(1).below(row, slot, left.len().max(1)))
+            .map_or_else(String::new, |w| (*w).to_owned())
     };
     let named = |names: [&str; 3], abba: bool| Piece { names, abba, ..clean }.write();
     match kind {
