@@ -5,11 +5,12 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::{Size, TableTarget, Target, YesNo};
 use crate::commands::{
-    capture::CaptureArgs, case::CaseArgs, compare::CompareArgs, completions::CompletionsArgs,
-    compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs, heads::HeadsArgs, inspect::InspectArgs,
-    interactions::InteractionsArgs, man::ManArgs, models::ModelsArgs, patch::PatchArgs, path::PathArgs,
-    predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs, report::ReportArgs, run::RunArgs, scrub::ScrubArgs,
-    select::SelectArgs, sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs, view::ViewArgs,
+    backups::BackupsArgs, capture::CaptureArgs, case::CaseArgs, compare::CompareArgs,
+    completions::CompletionsArgs, compress::CompressArgs, demo::DemoArgs, discover::DiscoverArgs,
+    heads::HeadsArgs, inspect::InspectArgs, interactions::InteractionsArgs, man::ManArgs, models::ModelsArgs,
+    patch::PatchArgs, path::PathArgs, predict::PredictArgs, prune::PruneArgs, rank_curve::RankCurveArgs,
+    report::ReportArgs, run::RunArgs, scrub::ScrubArgs, select::SelectArgs, signals::SignalsArgs,
+    sweep::SweepArgs, task::TaskArgs, verify::VerifyArgs, view::ViewArgs,
 };
 
 /// Find, test and hand over circuits in transformer language models.
@@ -100,6 +101,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Scrub(ScrubArgs),
     Compare(CompareArgs),
+    Signals(SignalsArgs),
+    Backups(BackupsArgs),
     Interactions(InteractionsArgs),
     Heads(HeadsArgs),
     Capture(CaptureArgs),

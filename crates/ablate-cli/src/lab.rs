@@ -144,16 +144,23 @@ impl Lab {
                 "take --ablation mean or mean-positional, or leave --mean-data out",
             ));
         }
-        if ablation.name() == "resample" && !self.rows.has_corrupt() {
+        self.check_counterfactuals(ablation)?;
+        if ablation.name() == "mean-positional" {
+            self.doubt_groups(app);
+        }
+        Ok(Edit { nodes, ablation, positions: self.positions(&args.positions)? })
+    }
+
+    /// Whether rows have what an ablation puts in place.
+    pub(crate) fn check_counterfactuals(&self, ablation: Ablation) -> Result<()> {
+        let has = |row: &ablate::model::Row| row.corrupt.is_some() || row.moved.is_some();
+        if ablation.name() == "resample" && !self.rows.batch.rows().iter().all(has) {
             return Err(Error::argument(
                 "--ablation resample: some rows have no corrupt prompt",
                 "add `corrupt` to the data, or take another --ablation",
             ));
         }
-        if ablation.name() == "mean-positional" {
-            self.doubt_groups(app);
-        }
-        Ok(Edit { nodes, ablation, positions: self.positions(&args.positions)? })
+        Ok(())
     }
 
     /// Points out groups of one row, whose positional mean is that row itself.

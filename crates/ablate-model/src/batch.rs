@@ -16,6 +16,15 @@ pub trait Codec: Send + Sync {
     fn bos(&self) -> Option<u32>;
 }
 
+/// A counterfactual that is longer or shorter than the clean text: what stands for what is said by the names of positions.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Its named positions.
+    pub positions: Vec<(String, usize)>,
+}
+
 /// One pair as token ids.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Row {
@@ -23,6 +32,8 @@ pub struct Row {
     pub clean: Vec<u32>,
     /// Tokens of its counterfactual, as many as `clean`; absent for tasks without one.
     pub corrupt: Option<Vec<u32>>,
+    /// A counterfactual of another length, in place of `corrupt`.
+    pub moved: Option<Moved>,
     /// Tokens that are right after `clean`.
     pub answers: Vec<u32>,
     /// Tokens that are wrong after `clean`.
@@ -41,6 +52,16 @@ impl Row {
     /// The positions whose outputs are measured.
     pub fn read_positions(&self) -> Vec<u32> {
         if self.reads.is_empty() { vec![self.clean.len() as u32 - 1] } else { self.reads.clone() }
+    }
+
+    /// Where a position of the clean text stands in [`Row::moved`]: the position of the same name, of several names the
+    /// first. `None` where no name is shared, or nothing is moved.
+    pub fn moved_to(&self, position: usize) -> Option<usize> {
+        let moved = self.moved.as_ref()?;
+        let names = self.positions.iter().filter(|(_, p)| *p == position);
+        let there = |name: &String| moved.positions.iter().find(|(n, _)| n == name).map(|(_, p)| *p);
+        let last = position + 1 == self.clean.len();
+        names.filter_map(|(name, _)| there(name)).next().or(last.then_some(moved.tokens.len() - 1))
     }
 }
 
@@ -118,7 +139,11 @@ fn check_row(i: usize, row: &Row, n_groups: usize, d_vocab: usize, n_ctx: usize)
             hint: Some("the two texts of a pair must be equally long in this model's tokens".into()),
         });
     }
-    let ids = row.clean.iter().chain(row.corrupt.iter().flatten());
+    if let Some(moved) = &row.moved {
+        check_moved(i, moved, n_ctx)?;
+    }
+    let other = row.moved.iter().flat_map(|m| &m.tokens);
+    let ids = row.clean.iter().chain(row.corrupt.iter().flatten()).chain(other);
     if let Some(id) = ids.chain(&row.answers).chain(&row.wrong_answers).find(|&&id| id as usize >= d_vocab) {
         return Err(Error::Row {
             row: i,
@@ -140,4 +165,23 @@ fn check_row(i: usize, row: &Row, n_groups: usize, d_vocab: usize, n_ctx: usize)
         return Err(Error::row(i, "the positions to be read are not ascending, or one stands twice"));
     }
     Ok(())
+}
+
+fn check_moved(i: usize, moved: &Moved, n_ctx: usize) -> Result<()> {
+    let len = moved.tokens.len();
+    if len == 0 {
+        return Err(Error::row(i, "the corrupt text has no tokens"));
+    }
+    if len > n_ctx {
+        return Err(Error::row(
+            i,
+            format!("corrupt has {len} tokens, but the model's context holds {n_ctx}"),
+        ));
+    }
+    match moved.positions.iter().find(|(_, p)| *p >= len) {
+        Some((name, p)) => {
+            Err(Error::row(i, format!("position {name} = {p} of the corrupt text, but it has {len} tokens")))
+        }
+        None => Ok(()),
+    }
 }

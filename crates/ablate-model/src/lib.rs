@@ -16,7 +16,7 @@ pub mod tokenizer;
 pub mod torch;
 pub mod weights;
 
-pub use batch::{Batch, Codec, Row};
+pub use batch::{Batch, Codec, Moved, Row};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use load::{DType, LoadOptions, Progress};

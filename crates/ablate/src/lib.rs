@@ -51,6 +51,7 @@
 
 pub mod ablation;
 mod adam;
+pub mod backups;
 pub mod capture;
 pub mod case;
 pub mod compress;
@@ -73,6 +74,7 @@ pub mod report;
 pub mod run;
 pub mod scrub;
 pub mod session;
+pub mod signals;
 pub mod table;
 pub mod task;
 pub mod toml_file;

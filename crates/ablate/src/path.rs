@@ -11,10 +11,12 @@
 //! - **Source**: Wang et al. 2022 (arXiv 2211.00593), section 3.1 and appendix B; Goldowsky-Dill et al. 2023.
 
 use ablate_graph::{Cut, EdgeSet, Graph, Node, Plan, Positions, Reader, Side};
+use ablate_model::Row;
 
 use crate::ablation::Ablation;
 use crate::effects::{Effect, effect};
 use crate::error::{Error, Result};
+use crate::run::Watch;
 use crate::session::Session;
 
 /// What lies between a sender and its receivers.
@@ -118,10 +120,59 @@ pub fn path_patch(session: &mut Session<'_, '_>, senders: &[Node], route: &Route
         session.study().prepare(&plans)?;
         session.evaluate(&plans)?
     } else {
-        let metrics = session.study().paths(senders, route)?;
+        let groups: Vec<Vec<Node>> = senders.iter().map(|&s| vec![s]).collect();
+        let metrics = session.study().paths(&groups, route)?;
         session.advance(senders.len());
         metrics
     };
     let base = session.base(Side::Clean)?;
     Ok(metrics.into_iter().map(|m| effect(&base, m)).collect())
+}
+
+/// What each sender does, one at a time along `route`, to the attention that the heads of the last hop (their mean) pay from
+/// the position `watch` names to `key`: the attention in the clean run, `[rows]`, and the effects. The path ends in the
+/// heads' patterns, so nothing after them is run; in each of the heads only the inputs that the last hop names change.
+///
+/// # Errors
+/// As [`Session::evaluate`] and [`Route::check`]; a last hop that is not of heads; positions that are not one of each row.
+pub fn path_attention(
+    session: &mut Session<'_, '_>,
+    senders: &[Node],
+    route: &Route,
+    watch: &Watch,
+    key: &Positions,
+) -> Result<(Vec<f64>, Vec<Effect>)> {
+    session.expect(senders.len());
+    let rows = session.study().batch().rows().iter().enumerate();
+    let keys = rows.map(|(i, row)| one_position(row, key, i)).collect::<Result<Vec<usize>>>()?;
+    let groups: Vec<Vec<Node>> = senders.iter().map(|&s| vec![s]).collect();
+    let seen = session.study().attend(&groups, route, watch)?;
+    session.advance(senders.len());
+    let at = |patterns: &[Vec<f64>]| -> Vec<f64> {
+        patterns.iter().zip(&keys).map(|(p, &k)| p.get(k).copied().unwrap_or_default()).collect()
+    };
+    let clean = at(&seen.clean);
+    let effects = seen.patched.iter().map(|p| effect(&clean, at(p))).collect();
+    Ok((clean, effects))
+}
+
+/// The one position of a row that `positions` names.
+fn one_position(row: &Row, positions: &Positions, i: usize) -> Result<usize> {
+    let last = row.clean.len() - 1;
+    let found = match positions {
+        Positions::Last => Some(last),
+        Positions::At(at) => at.first().copied().filter(|p| at.len() == 1 && *p <= last),
+        Positions::Named(names) if names.len() == 1 => {
+            let named = row.positions.iter().find(|(n, _)| *n == names[0]).map(|(_, p)| *p);
+            named.or((names[0] == "end").then_some(last))
+        }
+        Positions::Named(_) | Positions::All => None,
+    };
+    found.ok_or_else(|| Error::Row {
+        row: i,
+        message: format!("`{positions}` is not one position of the row"),
+        hint: Some(
+            "attention goes from one position to one: name last, an index, or a named position".into(),
+        ),
+    })
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each, equal in shape: arguments, `run`, and how the result is printed.
 
+pub(crate) mod backups;
 pub(crate) mod capture;
 pub(crate) mod case;
 pub(crate) mod compare;
@@ -21,6 +22,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod scrub;
 pub(crate) mod select;
+pub(crate) mod signals;
 pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod verify;
@@ -52,6 +54,8 @@ pub(crate) fn run(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Compare(args) => compare::run(app, args),
         Command::Report(args) => report::run(app, args),
         Command::Interactions(args) => interactions::run(app, args),
+        Command::Signals(args) => signals::run(app, args),
+        Command::Backups(args) => backups::run(app, args),
         Command::Heads(args) => heads::run(app, args),
         Command::Capture(args) => capture::run(app, args),
         Command::Compress(args) => compress::run(app, args),

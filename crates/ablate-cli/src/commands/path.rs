@@ -1,8 +1,10 @@
 //! `ablate path`: what senders do to receivers, along nothing but the paths between them.
 
-use ablate::graph::{Edge, Graph, Level, Node, NodeId, Reader, ScoreRow, Scores, Slot};
-use ablate::path::{After, Route, Through, path_patch};
-use ablate::report::{self, node_scores};
+use ablate::effects::Effect;
+use ablate::graph::{Edge, Graph, Level, Node, NodeId, Positions, Reader, ScoreRow, Scores, Slot};
+use ablate::path::{After, Route, Through, path_attention, path_patch};
+use ablate::report::{self, Base, node_scores};
+use ablate::run::Watch;
 use ablate::{Error, Result, Session};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,7 +13,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::args::DataArgs;
 use crate::edges::EdgeArgs;
-use crate::lab::Lab;
+use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::plot;
 use crate::run::{self, Run};
@@ -40,7 +42,8 @@ pub(crate) enum AfterArg {
 #[command(after_help = "Examples:\n  \
     ablate path builtin:induction data.jsonl --receivers logits --top 5 --plot\n  \
     ablate path builtin:induction data.jsonl --senders a0.* --receivers 'a1.*<k>' --json path.json\n  \
-    ablate path builtin:induction data.jsonl --receivers logits --extend 1 --group 1")]
+    ablate path builtin:induction data.jsonl --receivers logits --extend 1 --group 1\n  \
+    ablate path builtin:induction data.jsonl --receivers 'a2.h1<k>' --attention 'A2->B1' --top 5")]
 pub(crate) struct PathArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,
@@ -58,6 +61,13 @@ pub(crate) struct PathArgs {
     /// recompute (a live run after the receivers) or frozen (their outputs go to the logits under the same rule)
     #[arg(long, value_name = "RULE", value_enum, default_value = "recompute", hide_possible_values = true)]
     after: AfterArg,
+    /// Measure the attention of the receiving heads (their mean) from one position to another, such as `end->IO`,
+    /// instead of the metric
+    #[arg(long, value_name = "QUERY->KEY", conflicts_with = "extend")]
+    attention: Option<String>,
+    /// Each attention times the norm of the value it moves
+    #[arg(long, requires = "attention")]
+    value_weighted: bool,
     #[command(flatten)]
     edge: EdgeArgs,
     /// Go N steps backwards: the best senders become a named group, whose q, k and v are the next receivers
@@ -101,30 +111,32 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
         ablation: edit.ablation,
     };
     route.check()?;
-    let manifest = lab.manifest(app, Some(&edit));
+    let watch =
+        args.attention.as_deref().map(|text| attention(&lab, text, args.value_weighted)).transpose()?;
+    let mut manifest = lab.manifest(app, Some(&edit));
+    if let Some((watch, key)) = &watch {
+        let weighted = if watch.weighted { "value-weighted " } else { "" };
+        manifest.conventions.metric = format!("{weighted}attention {}->{key}", watch.query);
+        manifest.conventions.reads = Some(watch.query.to_string());
+    }
     if app.globals.explain {
         let plans: Vec<_> = senders.iter().map(|&n| route.first_plan(n)).collect();
         return run::explain(app, &lab, manifest, &plans, plans.len());
     }
-    let method = json!({
-        "name": "path", "receivers": args.receivers, "through": format!("{:?}", route.through).to_lowercase(),
-        "after": format!("{:?}", route.after).to_lowercase(), "ablation": edit.ablation.name(),
-        "scale": edit.ablation.scale, "positions": edit.positions.to_string(), "senders": args.senders,
-    });
+    let method = method(args, &route, &edit);
     let mut run = Run::start(app, manifest, Some(&method))?;
     let mut bar = app.bar("path");
     let mut session = run.session(&lab, &mut bar)?;
-    let effects = path_patch(&mut session, &senders, &route)?;
+    let (effects, base) = measure(app, &lab, &mut session, (&senders[..], &route), watch.as_ref())?;
     let scores = node_scores(&lab.graph, &senders, &effects, args.per_example)?;
     let groups = extend(&mut session, &senders, &route, &scores, args)?;
-    let base = lab.base(app, &mut session)?;
     let cost = run.cost(&session, &base);
     let journal = session.into_journal();
     drop(bar);
     let mut file = report::scores_file(
         scores,
         method,
-        lab.metric.name(),
+        &run.manifest().conventions.metric.clone(),
         &base,
         &cost,
         &app.warnings(),
@@ -144,8 +156,45 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What was asked, as the result file says it.
+fn method(args: &PathArgs, route: &Route, edit: &Edit) -> serde_json::Value {
+    json!({
+        "name": "path", "receivers": args.receivers, "through": format!("{:?}", route.through).to_lowercase(),
+        "after": format!("{:?}", route.after).to_lowercase(), "ablation": edit.ablation.name(),
+        "scale": edit.ablation.scale, "positions": edit.positions.to_string(), "senders": args.senders,
+        "attention": args.attention, "value_weighted": args.value_weighted,
+    })
+}
+
+/// The effects of the senders, and the unedited run's metric: attention where it is watched.
+fn measure(
+    app: &App<'_>,
+    lab: &Lab,
+    session: &mut Session<'_, '_>,
+    (senders, route): (&[Node], &Route),
+    watch: Option<&(Watch, Positions)>,
+) -> Result<(Vec<Effect>, Base)> {
+    if let Some((watch, key)) = watch {
+        let (clean, effects) = path_attention(session, senders, route, watch, key)?;
+        return Ok((effects, Base::new(clean, None)));
+    }
+    let effects = path_patch(session, senders, route)?;
+    Ok((effects, lab.base(app, session)?))
+}
+
+/// From where attention is watched, and to where: `end->IO`.
+fn attention(lab: &Lab, text: &str, weighted: bool) -> Result<(Watch, Positions)> {
+    let Some((query, key)) = text.split_once("->") else {
+        return Err(Error::argument(
+            format!("--attention {text}: there is no arrow"),
+            "write QUERY->KEY with two positions, as in end->IO",
+        ));
+    };
+    Ok((Watch { query: lab.positions(query.trim())?, weighted }, lab.positions(key.trim())?))
+}
+
 /// The hops of a path: sets of readers with slashes between.
-fn hops(graph: &Graph, text: &str) -> Result<Vec<Vec<Reader>>> {
+pub(super) fn hops(graph: &Graph, text: &str) -> Result<Vec<Vec<Reader>>> {
     text.split('/').map(|hop| Ok(graph.parse_readers(hop.trim())?)).collect()
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::{ablate, folder, root, words};
 
 /// In the order in which one comes to need them: later examples read the files of earlier ones.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 32] = [
     "models",
     "inspect",
     "predict",
@@ -21,6 +21,8 @@ const COMMANDS: [&str; 30] = [
     "scrub",
     "compare",
     "interactions",
+    "signals",
+    "backups",
     "heads",
     "capture",
     "report",

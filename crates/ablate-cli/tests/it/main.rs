@@ -13,6 +13,7 @@ mod memory;
 mod report;
 mod results;
 mod scrub;
+mod signals;
 mod stop;
 mod streams;
 mod support;

@@ -45,23 +45,11 @@ impl<T: Real> Engine<'_, T> {
         rows: &[HeadRows],
         [hq, hk, hv]: [&[T]; 3],
     ) -> Vec<T> {
-        let (cfg, w) = (self.cfg, &self.weights.layers[layer]);
+        let cfg = self.cfg;
         let dh = cfg.d_head;
-        let kv = cfg.kv_of(head);
-        let mut q = self.slot_columns(&w.q, hq, head * dh);
-        let mut k = self.slot_columns(&w.k, hk, kv * dh);
-        let v = self.slot_columns(&w.v, hv, kv * dh);
-        head_norm(cfg, w.q_norm.as_ref(), &mut q);
-        head_norm(cfg, w.k_norm.as_ref(), &mut k);
-        let attention = Attention {
-            heads: 1,
-            kv_heads: 1,
-            width: dh,
-            scale: T::of(cfg.attn_scale),
-            softcap: cfg.attn_softcap.map(T::of),
-            window: cfg.windows[layer],
-            causal: cfg.causal,
-        };
+        let (mut q, mut k) = self.queries_and_keys((layer, head), [hq, hk]);
+        let v = self.head_values((layer, head), hv);
+        let attention = self.attention_of_one(layer);
         let mut z = vec![T::ZERO; hq.len() / cfg.d_model * dh];
         let (mut first_q, mut first_k) = (0, 0);
         for seq in rows {
@@ -71,14 +59,7 @@ impl<T: Real> Engine<'_, T> {
             }
             let at = first_q * dh..(first_q + seq.queries.len()) * dh;
             let keys = first_k * dh..(first_k + seq.keys) * dh;
-            if let Some(rope) = &self.rope {
-                for (q, &p) in q[at.clone()].chunks_exact_mut(dh).zip(&seq.queries) {
-                    rope.rotate(q, dh, p as usize, false);
-                }
-                for (p, k) in k[keys.clone()].chunks_exact_mut(dh).enumerate() {
-                    rope.rotate(k, dh, p, false);
-                }
-            }
+            self.rotate(seq, &mut q[at.clone()], &mut k[keys.clone()]);
             let mut pattern = vec![T::ZERO; seq.queries.len() * seq.keys];
             attention.pattern(0, &q[at.clone()], &seq.queries, &k[keys.clone()], seq.keys, &mut pattern);
             attention.mix(0, &pattern, &v[keys], seq.keys, &mut z[at]);
@@ -86,6 +67,62 @@ impl<T: Real> Engine<'_, T> {
             first_k += seq.keys;
         }
         z
+    }
+
+    /// Queries and keys of one query head from normed inputs, after norm of heads, before rotary embedding.
+    fn queries_and_keys(&self, (layer, head): (usize, usize), [hq, hk]: [&[T]; 2]) -> (Vec<T>, Vec<T>) {
+        let (cfg, w) = (self.cfg, &self.weights.layers[layer]);
+        let mut q = self.slot_columns(&w.q, hq, head * cfg.d_head);
+        let mut k = self.slot_columns(&w.k, hk, cfg.kv_of(head) * cfg.d_head);
+        head_norm(cfg, w.q_norm.as_ref(), &mut q);
+        head_norm(cfg, w.k_norm.as_ref(), &mut k);
+        (q, k)
+    }
+
+    /// Values of one query head, `[rows, d_head]`, value bias included, from normed inputs.
+    pub(super) fn head_values(&self, (layer, head): (usize, usize), hv: &[T]) -> Vec<T> {
+        let column = self.cfg.kv_of(head) * self.cfg.d_head;
+        self.slot_columns(&self.weights.layers[layer].v, hv, column)
+    }
+
+    /// How a single head of `layer` attends.
+    fn attention_of_one(&self, layer: usize) -> Attention<T> {
+        let cfg = self.cfg;
+        Attention {
+            heads: 1,
+            kv_heads: 1,
+            width: cfg.d_head,
+            scale: T::of(cfg.attn_scale),
+            softcap: cfg.attn_softcap.map(T::of),
+            window: cfg.windows[layer],
+            causal: cfg.causal,
+        }
+    }
+
+    /// Rotary embedding of a sequence's queries and keys, where the model has it.
+    fn rotate(&self, rows: &HeadRows, q: &mut [T], k: &mut [T]) {
+        let dh = self.cfg.d_head;
+        let Some(rope) = &self.rope else { return };
+        for (q, &p) in q.chunks_exact_mut(dh).zip(&rows.queries) {
+            rope.rotate(q, dh, p as usize, false);
+        }
+        for (p, k) in k.chunks_exact_mut(dh).enumerate() {
+            rope.rotate(k, dh, p, false);
+        }
+    }
+
+    /// The attention of one query head in one sequence, `[queries, keys]`, from normed inputs as [`Engine::head_z`] takes.
+    pub fn head_pattern(
+        &self,
+        (layer, head): (usize, usize),
+        rows: &HeadRows,
+        [hq, hk]: [&[T]; 2],
+    ) -> Vec<T> {
+        let (mut q, mut k) = self.queries_and_keys((layer, head), [hq, hk]);
+        self.rotate(rows, &mut q, &mut k);
+        let mut pattern = vec![T::ZERO; rows.queries.len() * rows.keys];
+        self.attention_of_one(layer).pattern(0, &q, &rows.queries, &k, rows.keys, &mut pattern);
+        pattern
     }
 
     /// One head's columns of a query, key or value map, of normed inputs `h`; before norm of heads and rotary embedding.

@@ -51,6 +51,20 @@ impl<T: Real> Engine<'_, T> {
         base: &Base<T>,
         sources: &Sources<T>,
         node: Node,
+        source: (Source, f64),
+        places: &Places,
+    ) -> Result<Vec<T>> {
+        let mut change = self.node_change(base, sources, node, source, places)?;
+        self.through_post_norm(base, node, places, &mut change)?;
+        Ok(change)
+    }
+
+    /// [`Engine::sender_change`] before a post-norm of the whole addend.
+    fn node_change(
+        &self,
+        base: &Base<T>,
+        sources: &Sources<T>,
+        node: Node,
         (source, scale): (Source, f64),
         places: &Places,
     ) -> Result<Vec<T>> {
@@ -73,8 +87,40 @@ impl<T: Real> Engine<'_, T> {
         if let Node::Head { layer, head } = node {
             change = self.head_out(layer, head, &change);
         }
-        self.through_post_norm(base, node, places, &mut change)?;
         Ok(change)
+    }
+
+    /// What the stream changes by when the outputs of several nodes become `scale · source` at once: each change, of
+    /// `[places, d_model]`, with the node where it is written. Heads of a layer write one addend, so they are summed.
+    ///
+    /// # Errors
+    /// As [`Engine::sender_change`].
+    pub fn senders_change(
+        &self,
+        base: &Base<T>,
+        sources: &Sources<T>,
+        nodes: &[Node],
+        source: (Source, f64),
+        places: &Places,
+    ) -> Result<Vec<(Node, Vec<T>)>> {
+        let mut sorted = nodes.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut out: Vec<(Node, Vec<T>)> = Vec::new();
+        for node in sorted {
+            let change = self.node_change(base, sources, node, source, places)?;
+            match out.last_mut() {
+                Some((Node::Head { layer: last, .. }, sum)) if matches!(node, Node::Head { layer, .. } if layer == *last) =>
+                {
+                    ops::add(&change, sum);
+                }
+                _ => out.push((node, change)),
+            }
+        }
+        for (node, change) in &mut out {
+            self.through_post_norm(base, *node, places, change)?;
+        }
+        Ok(out)
     }
 
     /// The change of a whole addend, summed over its parts, becomes what the addend's post-norm, where there is one, makes
@@ -187,6 +233,24 @@ impl<T: Real> Engine<'_, T> {
         (layer, head): (usize, usize),
         inputs: [Option<&[T]>; 3],
     ) -> Result<Vec<T>> {
+        let (places, seen) = self.head_inputs(base, example, layer, inputs)?;
+        let n = places.len();
+        let rows = [HeadRows { queries: (0..n as u32).collect(), keys: n }];
+        let mut z = self.head_z((layer, head), &rows, seen.each_ref().map(Vec::as_slice));
+        let node = Node::Head { layer, head };
+        ops::axpy(-T::ONE, &base.values(self, Site::Node(node), &places)?, &mut z);
+        Ok(self.head_out(layer, head, &z))
+    }
+
+    /// What a head's query, key and value maps read at all positions of an example, with their places.
+    #[expect(clippy::type_complexity, reason = "places and three inputs")]
+    fn head_inputs(
+        &self,
+        base: &Base<T>,
+        example: u32,
+        layer: usize,
+        inputs: [Option<&[T]>; 3],
+    ) -> Result<(Vec<(u32, u32)>, [Vec<T>; 3])> {
         let n = self.batch.rows()[example as usize].clean.len();
         let places: Vec<(u32, u32)> = (0..n as u32).map(|p| (example, p)).collect();
         let x = base.values(self, Site::ResidPre { layer }, &places)?;
@@ -197,11 +261,34 @@ impl<T: Real> Engine<'_, T> {
             }
             self.norm_before_attention(layer, &x)
         });
-        let rows = [HeadRows { queries: (0..n as u32).collect(), keys: n }];
-        let mut z = self.head_z((layer, head), &rows, seen.each_ref().map(Vec::as_slice));
-        let node = Node::Head { layer, head };
-        ops::axpy(-T::ONE, &base.values(self, Site::Node(node), &places)?, &mut z);
-        Ok(self.head_out(layer, head, &z))
+        Ok((places, seen))
+    }
+
+    /// One head's attention from position `query` of an example to each of its positions, when what its query, key and
+    /// value inputs see changes by `inputs` as in [`Engine::head_change`]. With `weighted`, each probability times the
+    /// Euclidean norm of the value it moves, value bias included.
+    ///
+    /// # Errors
+    /// As [`Engine::sender_change`].
+    pub fn head_attention(
+        &self,
+        base: &Base<T>,
+        (example, query): (u32, u32),
+        (layer, head): (usize, usize),
+        inputs: [Option<&[T]>; 3],
+        weighted: bool,
+    ) -> Result<Vec<f64>> {
+        let (places, [q, k, v]) = self.head_inputs(base, example, layer, inputs)?;
+        let (d, at) = (self.cfg.d_model, query as usize);
+        let rows = HeadRows { queries: vec![query], keys: places.len() };
+        let pattern = self.head_pattern((layer, head), &rows, [&q[at * d..(at + 1) * d], &k]);
+        if !weighted {
+            return Ok(pattern.iter().map(|a| a.f64()).collect());
+        }
+        let values = self.head_values((layer, head), &v);
+        let norms = values.chunks_exact(self.cfg.d_head);
+        let norms = norms.map(|v| v.iter().map(|x| x.f64() * x.f64()).sum::<f64>().sqrt());
+        Ok(pattern.iter().zip(norms).map(|(a, norm)| a.f64() * norm).collect())
     }
 
     /// The embeddings of the base run, `[places, d_model]`.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use ablate_model::{Batch, Codec, Row};
+use ablate_model::{Batch, Codec, Moved, Row};
 
 use super::{Dataset, Labels, Pair, Positions, Prompt};
 use crate::error::{Error, Result};
@@ -113,7 +113,9 @@ impl Reason {
             Self::Empty(_) => "a prompt needs at least one token",
             Self::TooLong { .. } => "shorten the prompt or take a model with a longer context",
             Self::OutOfVocabulary { .. } => "the data set was made with another tokenizer",
-            Self::Unaligned { .. } => "the two prompts of a pair must be equally long in this model's tokens",
+            Self::Unaligned { .. } => {
+                "the two prompts of a pair must be equally long in this model's tokens, unless the header says \"align\": \"positions\""
+            }
             Self::Same => "the corrupt prompt must differ from the clean one",
             Self::NoAnswers => "give at least one right answer",
             Self::NotOneToken { .. } => {
@@ -205,7 +207,8 @@ impl fmt::Display for Report {
 }
 
 impl Dataset {
-    /// Checks every row: prompts of equally many tokens and not the same, answers of one token each, right and wrong disjoint,
+    /// Checks every row: prompts of equally many tokens (unless [`Header::aligned_by_names`](super::Header::aligned_by_names))
+    /// and not the same, answers of one token each, right and wrong disjoint,
     /// ids, lengths and named positions within bounds.
     pub fn check(&self, codec: Option<&dyn Codec>, limits: Limits) -> Report {
         let mut report = Report::default();
@@ -243,9 +246,10 @@ impl Dataset {
         limits: Limits,
     ) -> std::result::Result<Row, Reason> {
         let clean = tokens(&pair.clean, "clean", codec, limits)?;
-        let corrupt = pair.corrupt.as_ref().map(|p| tokens(p, "corrupt", codec, limits)).transpose()?;
+        let mut corrupt = pair.corrupt.as_ref().map(|p| tokens(p, "corrupt", codec, limits)).transpose()?;
+        let aligned = corrupt.as_ref().is_none_or(|c| c.len() == clean.len());
         if let Some(corrupt) = &corrupt {
-            if corrupt.len() != clean.len() {
+            if !aligned && !self.header.aligned_by_names() {
                 return Err(Reason::Unaligned { clean: clean.len(), corrupt: corrupt.len() });
             }
             if *corrupt == clean {
@@ -262,15 +266,21 @@ impl Dataset {
         }
         let shift = |p: &Prompt| if matches!(p, Prompt::Text(_)) { self.bos_shift(codec) } else { Ok(0) };
         let positions = place(&pair.positions, shift(&pair.clean)?, clean.len())?;
-        let corrupt_positions = match &pair.corrupt {
-            Some(p) => place(&pair.corrupt_positions, shift(p)?, clean.len())?,
-            None => Vec::new(),
+        let corrupt_positions = match (&pair.corrupt, &corrupt) {
+            (Some(p), Some(corrupt)) => place(&pair.corrupt_positions, shift(p)?, corrupt.len())?,
+            _ => Vec::new(),
         };
         let named = pair.reads.iter().map(|&p| (format!("output_{p}"), p)).collect();
         let mut reads: Vec<u32> =
             place(&named, shift(&pair.clean)?, clean.len())?.into_iter().map(|(_, p)| p as u32).collect();
         reads.sort_unstable();
-        Ok(Row { clean, corrupt, answers, wrong_answers, group: 0, positions, corrupt_positions, reads })
+        let mut row = Row { clean, answers, wrong_answers, positions, reads, ..Row::default() };
+        if aligned {
+            (row.corrupt, row.corrupt_positions) = (corrupt, corrupt_positions);
+        } else if let Some(tokens) = corrupt.take() {
+            row.moved = Some(Moved { tokens, positions: corrupt_positions });
+        }
+        Ok(row)
     }
 
     /// By how much positions move: the tokenizer's special tokens in front, less those that were there when they were counted.

@@ -44,6 +44,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether the two prompts of a pair may differ in length: what stands for what is then said by the names of positions.
+    /// The header's field `align` is `positions`.
+    pub fn aligned_by_names(&self) -> bool {
+        self.extra.get("align").is_some_and(|v| v == "positions")
+    }
+
     /// The header as one JSON object with sorted keys: the first line of a data set file.
     pub fn to_json(&self) -> Value {
         let mut o: Map<String, Value> = self.extra.clone().into_iter().collect();

@@ -16,6 +16,7 @@ mod model;
 mod predict;
 mod scores;
 mod scrub;
+mod signals;
 mod task;
 mod trace;
 
@@ -40,6 +41,7 @@ pub use model::{InspectReport, ModelRow, ModelsReport};
 pub use predict::{At, PredictReport, TopToken};
 pub use scores::{node_scores, scores_file};
 pub use scrub::{ScrubNode, ScrubReport, ScrubSize, ScrubValue};
+pub use signals::{BackupRow, BackupsReport, IntervalPart, SeenPart, SignalRow, SignalsReport};
 pub use task::TaskReport;
 pub use trace::{
     CircuitPart, CurveReport, CurveRow, HeldOut, LeftOut, OrderReport, PruneReport, PruneRow, Survival,

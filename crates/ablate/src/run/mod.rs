@@ -1,8 +1,10 @@
 //! Running plans on a model and a data set: base runs, ablation sources and blocks under a memory budget are made once
 //! and shared by everything that is evaluated.
 
+mod attend;
 mod blocks;
 pub(crate) mod means;
+mod moved;
 mod paths;
 mod patterns;
 mod speed;
@@ -14,6 +16,7 @@ use ablate_graph::{Node, Plan, Random, Side};
 use ablate_model::Batch;
 use ablate_model::model::{AnyWeights, Model};
 
+pub use self::attend::{Attended, Watch};
 pub use self::speed::product_flops;
 use self::typed::Typed;
 use crate::error::{Error, Result};
@@ -72,7 +75,9 @@ trait Evaluate: Send + std::fmt::Debug {
     fn block_rows(&self, block: usize) -> Range<usize>;
     fn states_made(&self) -> u64;
     fn trial(&mut self, plan: &Plan) -> Result<Vec<f64>>;
-    fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>>;
+    fn paths(&mut self, groups: &[Vec<Node>], route: &Route) -> Result<Vec<Vec<f64>>>;
+    fn attend(&mut self, groups: &[Vec<Node>], route: &Route, watch: &Watch) -> Result<Attended>;
+    fn set_donors(&mut self, batch: &Batch) -> Result<()>;
     fn accept(&mut self);
     fn restart(&mut self);
     fn prepare_for(&mut self, plans: &[Plan]) -> Result<()>;
@@ -175,13 +180,35 @@ impl<'m> Study<'m> {
         self.inner.trial(plan)
     }
 
-    /// The metric of each sender's patched path, `[senders][examples]`.
+    /// The metric of each patched path, `[groups][examples]`: the senders of a group are replaced together.
     ///
     /// # Errors
-    /// As [`Study::evaluate`].
-    pub fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>> {
-        self.forward_rows += (senders.len() * self.batch.len()) as u64;
-        self.inner.paths(senders, route)
+    /// As [`Study::evaluate`]; [`Route::check`].
+    pub fn paths(&mut self, groups: &[Vec<Node>], route: &Route) -> Result<Vec<Vec<f64>>> {
+        route.check()?;
+        self.forward_rows += (groups.len() * self.batch.len()) as u64;
+        self.inner.paths(groups, route)
+    }
+
+    /// Where the heads of the last hop look, in the clean run and with each group of senders patched along `route`. Only
+    /// the inputs that the last hop names are changed, in each of its heads alone.
+    ///
+    /// # Errors
+    /// As [`Study::paths`]; a last hop that is not of heads; a query that is not one position of each row.
+    pub fn attend(&mut self, groups: &[Vec<Node>], route: &Route, watch: &Watch) -> Result<Attended> {
+        route.check()?;
+        self.forward_rows += (groups.len() * self.batch.len()) as u64;
+        self.inner.attend(groups, route, watch)
+    }
+
+    /// Puts the counterfactuals of `batch` in place of those of the rows; what the clean texts gave is kept.
+    ///
+    /// # Errors
+    /// Other clean texts, or named positions, than the rows'.
+    pub fn set_donors(&mut self, batch: &Batch) -> Result<()> {
+        self.inner.set_donors(batch)?;
+        self.batch = batch.clone();
+        Ok(())
     }
 
     /// Later runs start from the last trial where they agree with it.

@@ -10,6 +10,7 @@ use ablate_model::engine::{
 use ablate_model::{Batch, Config, Weights};
 use ablate_tensor::Real;
 
+use super::attend::{Attended, Watch};
 use super::means::{Means, table_rows};
 use super::{Estimate, Evaluate, Setup, other_rows};
 use crate::error::{Error, Result};
@@ -50,6 +51,15 @@ pub(super) struct State<T> {
     /// The run that accepted edits start from, and the last trial.
     pub(super) current: Option<Base<T>>,
     trial: Option<Base<T>>,
+    /// A whole run of the clean texts, where counterfactuals of another length keep values of it.
+    whole: Option<(Keep, Table<T>)>,
+}
+
+impl<T> State<T> {
+    /// Drops a source's table.
+    pub(super) fn forget(&mut self, source: Source) {
+        self.donors.retain(|(s, _)| *s != source);
+    }
 }
 
 /// See the module.
@@ -216,7 +226,10 @@ impl<'m, T: Real> Typed<'m, T> {
         let len = self.whole.max_len();
         let runs = |s: &Source| matches!(s, Source::Resample | Source::ResampleOther { .. } | Source::Clean);
         let donors = self.source_keep.iter().filter(|(s, _)| runs(s));
-        let donors: usize = donors.map(|(_, k)| k.per_token(self.cfg, len)).sum();
+        // counterfactuals of another length stand beside a whole run of the clean texts, which is copied
+        let moved = self.whole.rows().iter().any(|r| r.moved.is_some());
+        let copies = |s: &Source| if moved && *s == Source::Resample { 3 } else { 1 };
+        let donors: usize = donors.map(|(s, k)| copies(s) * k.per_token(self.cfg, len)).sum();
         let sides = self.seen.iter().filter(|seen| **seen).count().max(1);
         sides * self.per_base_token() + donors
     }
@@ -250,6 +263,7 @@ impl<'m, T: Real> Typed<'m, T> {
             corrupt: None,
             current: None,
             trial: None,
+            whole: None,
         })
     }
 
@@ -270,6 +284,15 @@ impl<'m, T: Real> Typed<'m, T> {
                     means
                         .ok_or_else(|| Error::argument("internal: means are missing", "report this"))?
                         .table(engine.batch())?
+                }
+                Source::Resample if engine.batch().rows().iter().any(|r| r.moved.is_some()) => {
+                    if state.whole.as_ref().is_none_or(|(k, _)| !k.has(keep)) {
+                        state.whole = Some((keep, self.donor(engine.batch(), Side::Clean, keep)?));
+                    }
+                    match &state.whole {
+                        Some((_, clean)) => self.moved_table(engine.batch(), clean, keep)?,
+                        None => continue,
+                    }
                 }
                 Source::Resample => self.donor(engine.batch(), Side::Corrupt, keep)?,
                 Source::Clean => self.donor(engine.batch(), Side::Clean, keep)?,
@@ -394,8 +417,16 @@ impl<T: Real> Evaluate for Typed<'_, T> {
         }
     }
 
-    fn paths(&mut self, senders: &[Node], route: &Route) -> Result<Vec<Vec<f64>>> {
-        self.run_paths(senders, route)
+    fn paths(&mut self, groups: &[Vec<Node>], route: &Route) -> Result<Vec<Vec<f64>>> {
+        self.run_paths(groups, route)
+    }
+
+    fn attend(&mut self, groups: &[Vec<Node>], route: &Route, watch: &Watch) -> Result<Attended> {
+        self.run_attend(groups, route, watch)
+    }
+
+    fn set_donors(&mut self, batch: &Batch) -> Result<()> {
+        self.run_with_donors(batch)
     }
 
     fn prepare_for(&mut self, plans: &[Plan]) -> Result<()> {

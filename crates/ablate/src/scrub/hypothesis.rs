@@ -24,7 +24,7 @@ pub enum Sampler {
     Same(Feature),
     /// The corrupt prompts of the parent's rows.
     Corrupt,
-    /// Always these rows of the data, one for each reference row.
+    /// Always these rows of the data: one for each reference row, or a single one for all.
     Fixed(Vec<u32>),
     /// Fresh rows of the task that made the data, with the same value of a feature.
     Fresh(Feature),
@@ -40,7 +40,7 @@ pub enum Sampler {
 }
 
 impl Sampler {
-    /// Reads `exact`, `unconditional`, `corrupt`, `same(FEATURE)` or `fresh(FEATURE)`.
+    /// Reads `exact`, `unconditional`, `corrupt`, `same(FEATURE)`, `fresh(FEATURE)` or `fixed(ROW, …)`.
     ///
     /// # Errors
     /// Other words; a feature that is none.
@@ -57,11 +57,19 @@ impl Sampler {
             "exact" => Ok(Self::Exact),
             "unconditional" => Ok(Self::Unconditional),
             "corrupt" => Ok(Self::Corrupt),
-            _ => match (inner("same"), inner("fresh")) {
-                (Some(f), _) => Ok(Self::Same(close(f)?)),
-                (_, Some(f)) => Ok(Self::Fresh(close(f)?)),
+            _ => match (inner("same"), inner("fresh"), inner("fixed")) {
+                (Some(f), _, _) => Ok(Self::Same(close(f)?)),
+                (_, Some(f), _) => Ok(Self::Fresh(close(f)?)),
+                (_, _, Some(rows)) => fixed(text, rows),
                 _ => {
-                    let known = ["exact", "unconditional", "same(FEATURE)", "fresh(FEATURE)", "corrupt"];
+                    let known = [
+                        "exact",
+                        "unconditional",
+                        "same(FEATURE)",
+                        "fresh(FEATURE)",
+                        "corrupt",
+                        "fixed(ROW, …)",
+                    ];
                     Err(Error::unknown("sampler", text, known))
                 }
             },
@@ -77,6 +85,18 @@ impl Sampler {
     }
 }
 
+/// The row numbers of `fixed(…)`, from 0.
+fn fixed(text: &str, rows: &str) -> Result<Sampler> {
+    let rows = rows.strip_suffix(')').map(|r| r.split(',').map(|n| n.trim().parse().ok()).collect());
+    match rows {
+        Some(Some(rows)) => Ok(Sampler::Fixed(rows)),
+        _ => Err(Error::argument(
+            format!("sampler `{text}` does not name rows"),
+            "write fixed(0) for one row of the data, or as many numbers as there are rows",
+        )),
+    }
+}
+
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,6 +104,7 @@ impl fmt::Display for Sampler {
             Self::Unconditional => f.write_str("unconditional"),
             Self::Same(feature) => write!(f, "same({})", feature.name()),
             Self::Corrupt => f.write_str("corrupt"),
+            Self::Fixed(rows) if rows.len() == 1 => write!(f, "fixed({})", rows[0]),
             Self::Fixed(rows) => write!(f, "fixed ({} rows)", rows.len()),
             Self::Fresh(feature) => write!(f, "fresh({})", feature.name()),
             Self::Generate { name, keeps, .. } => write!(f, "{name} (keeps {})", keeps.name()),

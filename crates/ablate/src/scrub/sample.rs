@@ -216,6 +216,7 @@ impl<'a> Draw<'a> {
                 Ok((rows, None, 0))
             }
             Sampler::Fixed(rows) => {
+                let rows = &if let [one] = rows[..] { vec![one; request.of.len()] } else { rows.clone() };
                 let known = rows.iter().all(|r| (*r as usize) < self.universe.sources());
                 if rows.len() != request.of.len() || !known {
                     return Err(Error::argument(

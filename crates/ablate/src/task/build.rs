@@ -46,6 +46,8 @@ pub(super) struct Draft {
     /// Answers that the tokenizer does not allow are left out instead of rejecting the row.
     pub(super) trim_answers: bool,
     pub(super) group: String,
+    /// Clean and corrupt may differ in length; the data set's header says so.
+    pub(super) by_names: bool,
 }
 
 /// Rows of one kind, such as those of one template: `size` of them, and `passes` ways to make each.
@@ -210,6 +212,7 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
     if corrupt_positions == positions {
         corrupt_positions.clear();
     }
+    let by_names = draft.by_names;
     let pair = Pair {
         clean: Prompt::Text(draft.clean.text),
         corrupt: Some(Prompt::Text(draft.corrupt.text)),
@@ -220,7 +223,11 @@ fn settle(codec: &dyn Codec, mut draft: Draft) -> std::result::Result<Pair, Reas
         corrupt_positions,
         reads: Vec::new(),
     };
-    Dataset::default().tokenise(&pair, Some(codec), Limits::default())?;
+    let mut checker = Dataset::default();
+    if by_names {
+        checker.header.extra.insert("align".into(), "positions".into());
+    }
+    checker.tokenise(&pair, Some(codec), Limits::default())?;
     Ok(pair)
 }
 

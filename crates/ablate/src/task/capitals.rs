@@ -119,6 +119,7 @@ impl Task for Capitals {
                 answers: vec![format!(" {capital}")],
                 wrong_answers: vec![format!(" {wrong}")],
                 trim_answers: false,
+                by_names: false,
                 group: format!("capitals-{}", spot.stratum),
             })
         })

@@ -99,6 +99,7 @@ impl Task for GenderedPronoun {
                 answers: vec![answer.into()],
                 wrong_answers: vec![wrong.into()],
                 trim_answers: false,
+                by_names: false,
                 group: format!("gp-{}", spot.stratum / 2),
             })
         })

@@ -80,6 +80,7 @@ impl Task for GreaterThan {
                 answers,
                 wrong_answers,
                 trim_answers: true,
+                by_names: false,
                 group: format!("gt-{}", spot.stratum),
             })
         })

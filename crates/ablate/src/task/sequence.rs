@@ -125,6 +125,7 @@ impl Sequence {
                 answers: vec![label(next)],
                 wrong_answers,
                 trim_answers: false,
+                by_names: false,
                 group: format!("{}-{}", self.name, spot.stratum),
             })
         })

@@ -131,6 +131,7 @@ impl Task for SubjectVerb {
                 answers: forms(plural),
                 wrong_answers: forms(1 - plural),
                 trim_answers: false,
+                by_names: false,
                 group: format!("sv-{template}"),
             })
         })

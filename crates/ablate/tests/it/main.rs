@@ -15,6 +15,7 @@ mod golden_nodes;
 mod heads;
 mod interactions;
 mod page;
+mod paths;
 mod reads;
 mod real;
 mod scrub;

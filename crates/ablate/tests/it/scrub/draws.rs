@@ -93,6 +93,21 @@ fn samplers_keep_what_they_say() {
     assert_eq!((draws.claims[1].fewest.unwrap() > 1, draws.claims[2].fewest), (true, None));
 }
 
+/// Fixed rows as a file writes them: one for all, or one for each.
+#[test]
+fn fixed_rows_are_read_and_drawn() {
+    let (draws, _) = draw(vec![Claim::root("root"), below("one", Sampler::parse("fixed(7)").unwrap())], 0);
+    assert_eq!(rows(&draws, 1), vec![7; 120]);
+    let text: Vec<String> = (0..120).rev().map(|i| i.to_string()).collect();
+    let each = Sampler::parse(&format!("fixed({})", text.join(", "))).unwrap();
+    let (draws, _) = draw(vec![Claim::root("root"), below("each", each)], 0);
+    assert_eq!(rows(&draws, 1), (0..120).rev().collect::<Vec<u32>>());
+    for wrong in ["fixed()", "fixed(a)", "fixed(1", "fixed(-1)", "fixed(1,,2)"] {
+        let error = Sampler::parse(wrong).unwrap_err().to_string();
+        assert!(error.contains("does not name rows"), "{wrong}: {error}");
+    }
+}
+
 /// Uniform draws: of many, each candidate comes about as often.
 #[test]
 fn draws_are_uniform() {
