@@ -154,6 +154,28 @@ fn every_command_fails_in_the_same_way() {
 }
 
 #[test]
+fn completions_and_manual_pages_cover_every_command() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let out = ablate(folder.path()).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(out.stdout).unwrap();
+        for command in COMMANDS.iter().flat_map(|c| c.split(' ')) {
+            assert!(script.contains(command), "{shell} does not complete {command}");
+        }
+        for flag in ["min-faithfulness", "ablation", "table"] {
+            assert!(script.contains(flag), "{shell} does not complete --{flag}");
+        }
+    }
+    ablate(folder.path()).args(["man", "-o", "pages"]).assert().success();
+    for command in COMMANDS {
+        let page = folder.path().join(format!("pages/ablate-{}.1", command.replace(' ', "-")));
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        assert!(text.contains(".SH NAME") && text.contains("ablate\\-"), "{command}");
+    }
+    assert!(folder.path().join("pages/ablate.1").exists());
+}
+
+#[test]
 fn the_program_explains_itself() {
     let folder = folder();
     let out = ablate(folder.path()).arg("--help").output().unwrap();

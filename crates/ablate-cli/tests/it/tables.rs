@@ -134,8 +134,7 @@ fn results_without_rows_are_one_row() {
     let on = "builtin:induction induction.jsonl";
     ablate(at).args(words(&format!("sweep {on} --ablation resample --json s.json"))).assert().success();
     ablate(at).args(words("select s.json --top 3 -o c.json")).assert().success();
-    let (result, batch) =
-        both(at, &format!("verify builtin:induction c.json induction.jsonl --ablation resample"), "");
+    let (result, batch) = both(at, "verify builtin:induction c.json induction.jsonl --ablation resample", "");
     assert_eq!(batch.num_rows(), 1);
     let got = row(&batch, 0);
     for name in ["faithfulness", "metric", "size", "metric_name", "interval"] {

@@ -182,8 +182,9 @@ pub(super) fn append<T: Real>(out: &mut Vec<u8>, values: &[T]) {
 pub fn npy(array: &Array) -> Vec<u8> {
     const ALIGN: usize = 64;
     const BEFORE: usize = 10;
-    let axes: String = array.shape.iter().map(|n| format!("{n}, ")).collect();
-    let shape = if array.shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
+    let axes: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
+    // a tuple of one has a comma
+    let shape = axes.join(", ") + if axes.len() == 1 { "," } else { "" };
     let text =
         format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({shape}), }}", array.number.numpy());
     let filled = (BEFORE + text.len() + 1).next_multiple_of(ALIGN) - BEFORE;

@@ -80,17 +80,23 @@ fn array(values: &Values) -> ArrayRef {
         Values::Text(v) => Arc::new(StringArray::from(v.clone())),
         Values::Ints(v) => {
             let mut list = ListBuilder::new(Int64Builder::new());
-            v.iter().for_each(|row| list.append_option(row.clone()));
+            for row in v {
+                list.append_option(row.clone());
+            }
             Arc::new(list.finish())
         }
         Values::Floats(v) => {
             let mut list = ListBuilder::new(Float64Builder::new());
-            v.iter().for_each(|row| list.append_option(row.clone()));
+            for row in v {
+                list.append_option(row.clone());
+            }
             Arc::new(list.finish())
         }
         Values::Texts(v) => {
             let mut list = ListBuilder::new(StringBuilder::new());
-            v.iter().for_each(|row| list.append_option(row.clone()));
+            for row in v {
+                list.append_option(row.clone());
+            }
             Arc::new(list.finish())
         }
     }
