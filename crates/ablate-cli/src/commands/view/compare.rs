@@ -32,7 +32,7 @@ pub(super) fn page(store: &Store, a: &Run, b: &Run) -> String {
 }
 
 /// Settings of a run, by name.
-fn settings_of(run: &Run) -> BTreeMap<String, String> {
+fn settings_of(run: &Run, other: &Run) -> BTreeMap<String, String> {
     let r = &run.report;
     let hashed = |name: &str, hash: Option<&String>| {
         format!("{name} {}", hash.map_or("", |h| h.get(..12).unwrap_or(h)))
@@ -53,19 +53,29 @@ fn settings_of(run: &Run) -> BTreeMap<String, String> {
     }
     for step in &r.steps {
         all.insert(format!("step {}", step.name), step.command.clone());
+        // of a step that the other does not have, its command says enough
+        if !other.report.steps.iter().any(|s| s.name == step.name && s.status.is_finished()) {
+            continue;
+        }
         let mut made = BTreeMap::new();
         flatten(&step.made_with, &mut Vec::new(), &mut made);
         // names of files differ with the folder; their hashes say whether it is the same
         made.retain(|key, _| !key.ends_with("model.name") && !key.ends_with("data.file"));
-        all.extend(made.into_iter().map(|(key, value)| (format!("{}: {key}", step.name), plain(&value))));
+        let shown = |key: &str, value: &Value| {
+            let text = plain(value);
+            let is_hash = key.ends_with("hash") || key.ends_with("tokenizer");
+            if is_hash { text.chars().take(12).collect() } else { text }
+        };
+        all.extend(made.iter().map(|(key, value)| (format!("{}: {key}", step.name), shown(key, value))));
     }
     all
 }
 
 fn settings(a: &Run, b: &Run) -> String {
-    let (of_a, of_b) = (settings_of(a), settings_of(b));
+    let (of_a, of_b) = (settings_of(a, b), settings_of(b, a));
     let mut keys: Vec<&String> = of_a.keys().chain(of_b.keys()).collect();
-    keys.sort();
+    // of the whole run first, then steps, then what their results say
+    keys.sort_by_key(|k| (k.contains(": "), k.starts_with("step "), *k));
     keys.dedup();
     let differing: Vec<&&String> = keys.iter().filter(|k| of_a.get(**k) != of_b.get(**k)).collect();
     let cell = |all: &BTreeMap<String, String>, key: &str| all.get(key).map_or("–".to_owned(), |v| text(v));

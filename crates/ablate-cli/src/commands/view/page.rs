@@ -86,7 +86,7 @@ pub(super) fn list(runs: &[Run], query: &str) -> String {
             rows,
             "<tr><td><input type=\"radio\" name=\"a\" value=\"{name}\" aria-label=\"first: {name}\"></td>\
              <td><input type=\"radio\" name=\"b\" value=\"{name}\" aria-label=\"second: {name}\"></td>\
-             <td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{done}/{of}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+             <td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{done}/{of}</td><td>{}</td><td class=\"n\">{}</td><td class=\"w\">{}</td></tr>",
             link(run),
             text(&run.report.title),
             badge(run.status()),
@@ -140,7 +140,7 @@ pub(super) fn run(store: &Store, run: &Run, others: &[Run]) -> String {
     for step in &r.steps {
         main.push_str(&step_row(run, step));
     }
-    main.push_str("</tbody></table></div>");
+    main.push_str("</tbody></table></div><h2>What they printed</h2>");
     for step in &r.steps {
         let Some(printed) = step.printed.as_deref().and_then(|file| store.printed(run, file)) else {
             continue;
@@ -178,7 +178,7 @@ fn facts(run: &Run) -> String {
         rows.push(("flags", r.flags.clone()));
     }
     let mut list = String::new();
-    for (what, value) in rows {
+    for (what, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         let _ = write!(list, "<dt>{what}</dt><dd>{}</dd>", text(&value));
     }
     format!("<dl>{list}</dl>")
@@ -217,7 +217,7 @@ fn step_row(run: &Run, step: &StepReport) -> String {
         .collect();
     let spent = if step.status.is_finished() { time(step.seconds) } else { String::new() };
     format!(
-        "<tr><td>{}</td><td>{state}</td><td class=\"n\">{spent}</td><td><code>{}</code></td><td>{}</td></tr>",
+        "<tr><td class=\"w\">{}</td><td>{state}</td><td class=\"n\">{spent}</td><td><code>{}</code></td><td class=\"w\">{}</td></tr>",
         text(&step.name),
         text(&step.command),
         files.join("<br>")

@@ -105,15 +105,19 @@ fn name(value: &Value) -> String {
     ["name", "node", "id"].iter().map(|k| text(value, k)).find(|t| !t.is_empty()).unwrap_or("?").to_owned()
 }
 
-/// All plain fields of a node in one line.
+/// All plain fields of a node in one line; of long lists, the beginning.
 fn said(value: &Value) -> String {
+    const SHOWN: usize = 12;
     let plain = |(key, value): (&String, &Value)| match value {
         _ if ["name", "id", "children", "parent", "depth"].contains(&key.as_str()) => None,
         Value::Number(n) => Some(format!("{key} {}", n.as_f64().map_or_else(|| n.to_string(), number))),
         Value::String(s) => Some(format!("{key} {s}")),
         Value::Bool(b) => Some(format!("{key} {b}")),
         Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
-            Some(format!("{key} {}", items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")))
+            let all: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            let more = all.len().saturating_sub(SHOWN);
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Some(format!("{key} {}{rest}", all[..all.len() - more].join(", ")))
         }
         _ => None,
     };
