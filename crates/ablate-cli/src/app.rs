@@ -67,12 +67,13 @@ impl<'a> App<'a> {
         &self,
         globals: &'b Globals,
         printer: Printer,
-        command: Vec<String>,
-        progress: Option<PathBuf>,
+        tables: &'static [&'static str],
+        (command, progress): (Vec<String>, Option<PathBuf>),
     ) -> App<'b> {
         App {
             globals,
             printer,
+            tables,
             clock: Clock::new(),
             stop: Arc::clone(&self.stop),
             command,

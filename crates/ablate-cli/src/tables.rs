@@ -12,14 +12,14 @@ use crate::cli::{Command, Globals};
 /// one row, is there in any case.
 pub(crate) fn of(command: &Command) -> &'static [&'static str] {
     match command {
-        Command::Demo(_) => &["effects", "prune.steps", "prune.leave_one_out"],
+        Command::Demo(_) => &["effects", "held_out", "together"],
         Command::Models(_) => &["builtin", "architectures"],
         Command::Inspect(_) => &[RESULT, "config", "counts", "tokenizer", "notes"],
         Command::Predict(_) => &["positions.top", "top"],
         Command::Task(_) => &["tasks", "tasks.options", "groups", "rejects"],
         Command::Sweep(_) => &["scores"],
-        Command::RankCurve(_) => &["steps"],
-        Command::Patch(_) => &["rows"],
+        Command::RankCurve(_) | Command::Run(_) => &["steps"],
+        Command::Patch(_) | Command::Backups(_) => &["rows"],
         Command::Path(_) => &["scores", "groups"],
         Command::Prune(_) => &["leave_one_out", "steps", "orders", "survival"],
         Command::Discover(_) => &["scores", "steps"],
@@ -45,11 +45,12 @@ pub(crate) fn of(command: &Command) -> &'static [&'static str] {
             "indices.faith_shap",
         ],
         Command::Heads(_) => &["heads", "attention", "attribution.parts", "lens", "clusters.heads"],
+        Command::Signals(_) => &["rows", "attention"],
         Command::Capture(_) => &["arrays"],
         Command::Report(_) => &["figures", "statements", "doubts", "missing"],
         Command::Compress(_) => &["layers"],
         Command::Case(args) => args.tables(),
-        Command::Completions(_) => &[],
+        Command::Completions(_) | Command::View(_) => &[],
         Command::Man(_) => &["pages"],
     }
 }

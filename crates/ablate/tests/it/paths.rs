@@ -187,7 +187,7 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
                     if through == Through::Mlp { vec![Node::head(0, 1), Node::head(0, 2)] } else { group() };
                 let along = route(graph, vec![readers.clone()], through, positions.clone());
                 let watch = Watch { query: named(&["end"]), weighted };
-                let got = study.attend(&[senders.clone()], &along, &watch).unwrap();
+                let got = study.attend(std::slice::from_ref(&senders), &along, &watch).unwrap();
                 let plain = pattern(model, &batch, &Plan::new(), (layer, head), "end", weighted);
                 let plan = match through {
                     Through::None => {

@@ -3,7 +3,7 @@
 //! It is done in a folder that goes away again. Data is made there; steps that read what is not there yet are not explained.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ablate::report::RunReport;
 use ablate::run::product_flops;
@@ -19,6 +19,7 @@ use crate::args::Target;
 use crate::commands;
 use crate::outcome::Outcome;
 use crate::table::{Table, bytes, si};
+use crate::tables;
 
 /// The share of a product's speed that runs reach: what is no product, and products of few rows, take their part.
 const EFFICIENCY: f64 = 0.4;
@@ -157,7 +158,7 @@ fn one(app: &App<'_>, step: &Step, entry: &mut Known) -> Result<()> {
     }
     app.printer.note(&format!("{}: ablate {}", step.name, line(&step.words)))?;
     runner::make_folder(step)?;
-    let inner = app.step(&globals, app.printer, step.command(), None::<PathBuf>);
+    let inner = app.step(&globals, app.printer, tables::of(&cli.command), (step.command(), None));
     commands::run(&inner, &cli.command).map_err(|error| {
         let (message, hint) = (format!("step `{}`: {error}", step.name), error.hint());
         Error::Argument { message, hint }

@@ -18,6 +18,7 @@ use crate::commands;
 use crate::outcome::{Outcome, in_file};
 use crate::printer::{self, STDOUT};
 use crate::table::Table;
+use crate::tables;
 
 /// See the module. The current folder is the run folder.
 pub(super) struct Runner<'a> {
@@ -149,7 +150,9 @@ impl<'a> Runner<'a> {
         // of a report only its sentences are printed: the figures are in the page
         let is_report = step.name == "report";
         let inner_out = if is_report { out.muted() } else { out };
-        let inner = self.app.step(&globals, inner_out, step.command(), Some(PROGRESS.into()));
+        let tables = tables::of(&cli.command);
+        let inner = self.app.step(&globals, inner_out, tables, (step.command(), Some(PROGRESS.into())));
+        tables::check(&globals, tables)?;
         make_folder(step)?;
         printer::begin_capture();
         let outcome = commands::run(&inner, &cli.command);
