@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ablate::model::config::{Activation, NormKind};
+use ablate::model::config::{Activation, NormKind, PositionKind};
 use ablate::model::load::DType;
 use ablate::model::model::AnyWeights;
-use ablate::model::weights::{NormWeights, Weights};
+use ablate::model::weights::{LayerWeights, NormWeights, Weights};
 use ablate::model::{Config, LoadOptions, Model};
 use serde_json::{Value, json};
 
@@ -219,6 +219,60 @@ impl Layer {
     }
 }
 
+/// Patterns times values are head outputs, these times `W_O` what attention adds; without rotary embedding patterns are the
+/// softmax of queries times keys.
+fn attention_adds_up(cfg: &Config, own: &LayerWeights<f64>, of: &Layer, (row, p): (usize, usize)) {
+    let (z, q, attn) =
+        (of.at("attn.hook_z", row, p), of.at("attn.hook_q", row, p), of.at("hook_attn_out", row, p));
+    let (pattern, shape) = hook(&of.folder, of.layer, "attn.hook_pattern");
+    let (heads, dh, keys) = (cfg.n_heads, cfg.d_head, shape[3]);
+    for h in 0..heads {
+        let line = &pattern[((row * heads + h) * shape[2] + p) * keys..][..keys];
+        close(line.iter().sum::<f64>(), 1.0, "a pattern's sum");
+        for j in 0..dh {
+            let value = |k: usize| of.at("attn.hook_v", row, k)[cfg.kv_of(h) * dh + j];
+            let mixed: f64 = (0..=p).map(|k| line[k] * value(k)).sum();
+            close(mixed, z[h * dh + j], "pattern times v");
+        }
+        if matches!(cfg.positions, PositionKind::Learned { .. }) {
+            let score = |k: usize| -> f64 {
+                let key = of.at("attn.hook_k", row, k);
+                let at = cfg.kv_of(h) * dh;
+                (0..dh).map(|j| q[h * dh + j] * key[at + j]).sum::<f64>() * cfg.attn_scale
+            };
+            let all: f64 = (0..=p).map(|k| score(k).exp()).sum();
+            for k in 0..=p {
+                close(score(k).exp() / all, line[k], "softmax");
+            }
+        }
+    }
+    for j in 0..cfg.d_model {
+        let bias = own.o.b.as_ref().map_or(0.0, |b| b[j]);
+        let out: f64 = (0..heads * dh).map(|i| z[i] * own.o.w.get(i, j)).sum::<f64>() + bias;
+        close(out, attn[j], "z times W_O");
+    }
+}
+
+/// The activation function of the hidden layer is the neurons, these times the last map what the MLP adds.
+fn neurons_add_up(cfg: &Config, own: &LayerWeights<f64>, of: &Layer, (row, p): (usize, usize)) {
+    let at = |name: &str| of.at(name, row, p);
+    let mlp = own.mlp.as_ref().unwrap();
+    let (hidden, neurons, out) = (at("mlp.hook_pre"), at("mlp.hook_post"), at("hook_mlp_out"));
+    let linear = mlp.gate.as_ref().map(|_| at("mlp.hook_pre_linear"));
+    for (i, x) in hidden.iter().enumerate() {
+        let active = match cfg.act {
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            _ => 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh()),
+        };
+        close(active * linear.as_ref().map_or(1.0, |l| l[i]), neurons[i], "the activation function");
+    }
+    for j in 0..cfg.d_model {
+        let bias = mlp.down.b.as_ref().map_or(0.0, |b| b[j]);
+        let sum: f64 = neurons.iter().enumerate().map(|(i, n)| n * mlp.down.w.get(i, j)).sum::<f64>() + bias;
+        close(sum, out[j], "neurons times the last map");
+    }
+}
+
 #[test]
 fn hooks_add_up() {
     for arch in ["gpt2", "llama"] {
@@ -245,52 +299,8 @@ fn hooks_add_up() {
                 let next = Layer { folder: of.folder.clone(), layer: layer + 1 };
                 assert_eq!(next.at("hook_resid_pre", row, p), post);
             }
-            let own = &w.layers[layer];
-            let z = at("attn.hook_z");
-            let (pattern, shape) = hook(&of.folder, layer, "attn.hook_pattern");
-            let (heads, dh, keys) = (cfg.n_heads, cfg.d_head, shape[3]);
-            for h in 0..heads {
-                let line = &pattern[((row * heads + h) * shape[2] + p) * keys..][..keys];
-                close(line.iter().sum::<f64>(), 1.0, "a pattern's sum");
-                for j in 0..dh {
-                    let value = |k: usize| of.at("attn.hook_v", row, k)[cfg.kv_of(h) * dh + j];
-                    let mixed: f64 = (0..=p).map(|k| line[k] * value(k)).sum();
-                    close(mixed, z[h * dh + j], "pattern times v");
-                }
-            }
-            for j in 0..cfg.d_model {
-                let bias = own.o.b.as_ref().map_or(0.0, |b| b[j]);
-                let out: f64 = (0..heads * dh).map(|i| z[i] * own.o.w.get(i, j)).sum::<f64>() + bias;
-                close(out, attn[j], "z times W_O");
-            }
-            let down = &own.mlp.as_ref().unwrap().down;
-            let (hidden, neurons) = (at("mlp.hook_pre"), at("mlp.hook_post"));
-            let linear = gated.then(|| at("mlp.hook_pre_linear"));
-            for (i, x) in hidden.iter().enumerate() {
-                let active = match cfg.act {
-                    Activation::Silu => x / (1.0 + (-x).exp()),
-                    _ => 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh()),
-                };
-                close(active * linear.as_ref().map_or(1.0, |l| l[i]), neurons[i], "the activation function");
-            }
-            for j in 0..cfg.d_model {
-                let bias = down.b.as_ref().map_or(0.0, |b| b[j]);
-                let out: f64 =
-                    neurons.iter().enumerate().map(|(i, n)| n * down.w.get(i, j)).sum::<f64>() + bias;
-                close(out, mlp[j], "neurons times the last map");
-            }
-            if arch == "gpt2" {
-                // no rotary embedding: patterns are the softmax of q·k
-                let q = at("attn.hook_q");
-                let score = |k: usize| -> f64 {
-                    let key = of.at("attn.hook_k", row, k);
-                    (0..dh).map(|j| q[j] * key[j]).sum::<f64>() * cfg.attn_scale
-                };
-                let all: f64 = (0..=p).map(|k| score(k).exp()).sum();
-                for k in 0..=p {
-                    close(score(k).exp() / all, pattern[(row * heads * shape[2] + p) * keys + k], "softmax");
-                }
-            }
+            attention_adds_up(cfg, &w.layers[layer], &of, (row, p));
+            neurons_add_up(cfg, &w.layers[layer], &of, (row, p));
         }
     }
 }
