@@ -33,7 +33,7 @@ fn the_built_in_path_carries_the_token_before() {
     let (all, answer) = (row(&file["rows"], "kind", "no-repeat"), row(&file["rows"], "kind", "other-answer"));
     assert_eq!((&all["verdict"], &answer["verdict"]), (&Value::from("carried"), &Value::from("not carried")));
     assert!((number(&all["share"]["value"]) - 1.0).abs() < 1e-9);
-    assert!(number(&answer["score"]["value"]).abs() < 1e-3 * number(&all["score"]["value"]));
+    assert!(number(&answer["score"]["value"]).abs() < 0.05 * number(&all["score"]["value"]));
     let looks = |attention: &Value| number(&attention[0]["weight"]["value"]);
     assert!(looks(&file["attention"]) > 0.5 && looks(&all["attention"]) < 0.2, "{all}");
     // the same from files
