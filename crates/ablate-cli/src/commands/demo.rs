@@ -9,7 +9,7 @@ use ablate::graph::{Circuit, Node, Plan, Positions, Scores, compare, stats};
 use ablate::manifest::DataStamp;
 use ablate::model::{Model, builtin};
 use ablate::page::{Inputs, Page};
-use ablate::report::{CircuitPart, DemoReport, EffectRow, Together, node_scores, result};
+use ablate::report::{Base, CircuitPart, Cost, DemoReport, EffectRow, Together, node_scores, result};
 use ablate::task::{self, TaskRequest};
 use ablate::{Ablation, Error, Metric, Result, Session};
 use clap::Args;
@@ -73,8 +73,7 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
     let mut bar = app.bar("demo");
     let mut session = run.session(&lab, &mut bar)?;
     let effects = effects::sweep(&mut session, &edit.nodes, edit.ablation, &edit.positions)?;
-    let found = found(&edit.nodes, &effects);
-    let together = together(&mut session, &edit, &found)?;
+    let together = together(&mut session, &edit, &found(&edit.nodes, &effects))?;
     let base = lab.base(app, &mut session)?;
     let cost = run.cost(&session, &base);
     let journal = session.into_journal();
@@ -82,25 +81,7 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
     let again = effects::sweep(&mut session, &edit.nodes, edit.ablation, &edit.positions)?;
     drop(session);
     drop(bar);
-    let scores = node_scores(&lab.graph, &edit.nodes, &effects, false)?;
-    let order: Vec<String> = scores.ranked(true).into_iter().map(|row| scores.name(row)).collect();
-    let circuit = Circuit::of_nodes(&lab.graph, found)?;
-    let truth = truth.into_iter().filter(|node| edit.nodes.contains(node));
-    let truth = Circuit::of_nodes(&lab.graph, truth)?;
-    let confusion = compare::confusion(&truth, &circuit)?;
-    let report = DemoReport {
-        base,
-        effects: rows_of(&scores, &order),
-        threshold: THRESHOLD,
-        circuit: CircuitPart::new(&circuit, edit.nodes.len()),
-        held_out: rows_of(&node_scores(&lab.graph, &edit.nodes, &again, false)?, &order),
-        together,
-        truth: truth.names(),
-        precision: confusion.precision(),
-        recall: confusion.recall(),
-        recovered: truth == circuit,
-        cost,
-    };
+    let report = compared(&lab, &edit, (&effects, &again), truth, Measured { base, together, cost })?;
     if let Some(path) = &args.out {
         write_page(app, &lab, result("demo", &report, &app.warnings(), run.manifest())?, path)?;
     }
@@ -108,6 +89,42 @@ pub(crate) fn run(app: &App<'_>, args: &DemoArgs) -> Result<Outcome> {
     run.print_head(&report.base)?;
     print(app, &report, lab.model.name() == TRAINED)?;
     Ok(if report.recovered { Outcome::Done } else { Outcome::Failed })
+}
+
+/// What was measured beside the effects.
+struct Measured {
+    base: Base,
+    together: Vec<Together>,
+    cost: Cost,
+}
+
+/// What was found, beside what is true; the second of the effects are those on held-out rows.
+fn compared(
+    lab: &Lab,
+    edit: &Edit,
+    (effects, again): (&[Effect], &[Effect]),
+    truth: Vec<Node>,
+    Measured { base, together, cost }: Measured,
+) -> Result<DemoReport> {
+    let scores = node_scores(&lab.graph, &edit.nodes, effects, false)?;
+    let order: Vec<String> = scores.ranked(true).into_iter().map(|row| scores.name(row)).collect();
+    let circuit = Circuit::of_nodes(&lab.graph, found(&edit.nodes, effects))?;
+    let truth = truth.into_iter().filter(|node| edit.nodes.contains(node));
+    let truth = Circuit::of_nodes(&lab.graph, truth)?;
+    let confusion = compare::confusion(&truth, &circuit)?;
+    Ok(DemoReport {
+        base,
+        effects: rows_of(&scores, &order),
+        threshold: THRESHOLD,
+        circuit: CircuitPart::new(&circuit, edit.nodes.len()),
+        held_out: rows_of(&node_scores(&lab.graph, &edit.nodes, again, false)?, &order),
+        together,
+        truth: truth.names(),
+        precision: confusion.precision(),
+        recall: confusion.recall(),
+        recovered: truth == circuit,
+        cost,
+    })
 }
 
 /// The nodes whose effect is above the threshold.
