@@ -174,7 +174,20 @@ pub(super) fn columns(records: &[Record]) -> Vec<Column> {
         let name = if place.1 == 0 { place.0.clone() } else { format!("{}_{}", place.0, place.1 + 1) };
         Column { name, values: values(&cells) }
     };
-    names.iter().map(of).collect()
+    let columns: Vec<Column> = names.iter().map(of).collect();
+    let filled: Vec<bool> = columns.iter().map(|c| !is_empty(&c.values)).collect();
+    // a part that some rows do not have is null there, and its fields are columns elsewhere
+    let split = |name: &str| {
+        let inside = |c: &Column| c.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+        columns.iter().any(inside)
+    };
+    let kept = columns.iter().zip(&filled).filter(|(c, filled)| **filled || !split(&c.name));
+    kept.map(|(c, _)| c.clone()).collect()
+}
+
+/// Whether a column has no value.
+fn is_empty(values: &Values) -> bool {
+    matches!(values, Values::Float(all) if all.iter().all(Option::is_none))
 }
 
 /// Cells as the narrowest kind that holds them all.
