@@ -126,14 +126,14 @@ fn groups_of_senders_change_together() {
     });
 }
 
-/// The pattern of a head at a query in the run of a plan; weighted by the norms of the values of that run.
+/// The pattern of a head at a query in the run of a plan; with `values`, times the norms of its values in the run of that
+/// plan.
 fn pattern(
     model: &Model,
     batch: &Batch,
     plan: &Plan,
     at: (usize, usize),
-    query: &str,
-    weighted: bool,
+    values: Option<&Plan>,
 ) -> Vec<Vec<f64>> {
     let AnyWeights::F64(weights) = model.weights() else { panic!("loaded in f64") };
     let engine = Engine::new(model.config(), weights, batch);
@@ -141,29 +141,38 @@ fn pattern(
     let run = |plan: &Plan, sources: &Sources<f64>, keep| {
         engine.base(&engine.compile(plan).unwrap(), sources, keep, true, &nothing).unwrap().acts
     };
-    let table =
-        |side| Table::identity(run(&Plan::on(side), &Sources::new(), Keep::EDGES | Keep::PATTERN | Keep::KV));
+    let keep = Keep::EDGES | Keep::PATTERN | Keep::KV;
+    let table = |side| Table::identity(run(&Plan::on(side), &Sources::new(), keep));
     let sources: Sources<f64> =
         [(Source::Resample, table(Side::Corrupt)), (Source::Clean, table(Side::Clean))].into_iter().collect();
     let (layer, head) = at;
-    let mut out = Vec::new();
-    for acts in run(plan, &sources, Keep::PATTERN | Keep::KV).iter() {
-        for local in 0..acts.len() {
-            let row = &batch.rows()[acts.first + local];
-            let q = row.positions.iter().find(|(n, _)| n == query).unwrap().1;
-            let site = Site::Pattern { layer, head };
-            let pattern =
-                acts.value(model.config(), site, acts.row(local, q)).unwrap()[..row.clean.len()].to_vec();
-            let norm = |k: usize| {
-                let site = Site::Slot { layer, head, slot: Slot::V };
-                let v = acts.value(model.config(), site, acts.row(local, k)).unwrap();
-                v.iter().map(|x| x * x).sum::<f64>().sqrt()
-            };
-            let one = |(k, a): (usize, f64)| if weighted { a * norm(k) } else { a };
-            out.push(pattern.into_iter().enumerate().map(one).collect());
+    let seen = |plan: &Plan, site: Site, example: usize, p: usize| -> Vec<f64> {
+        let acts = run(plan, &sources, Keep::PATTERN | Keep::KV);
+        let acts = acts.iter().find(|a| (a.first..a.first + a.len()).contains(&example)).unwrap();
+        acts.value(model.config(), site, acts.row(example - acts.first, p)).unwrap().to_vec()
+    };
+    let one = |(example, row): (usize, &Row)| {
+        let end = row.clean.len() - 1;
+        let mut pattern = seen(plan, Site::Pattern { layer, head }, example, end);
+        pattern.truncate(end + 1);
+        if let Some(values) = values {
+            for (k, a) in pattern.iter_mut().enumerate() {
+                let v = seen(values, Site::Slot { layer, head, slot: Slot::V }, example, k);
+                *a *= v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            }
         }
-    }
-    out
+        pattern
+    };
+    batch.rows().iter().enumerate().map(one).collect()
+}
+
+/// All nodes but the group are held.
+fn held_nodes(graph: &Graph, group: &[Node]) -> Plan {
+    let edits = graph.senders().map(|n| {
+        let source = if group.contains(&n) { Source::Resample } else { Source::Clean };
+        edit(n, Positions::All, source)
+    });
+    Plan { edits: edits.collect(), ..Plan::new() }
 }
 
 #[test]
@@ -175,6 +184,7 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
             (vec![Slot::Q], false),
             (vec![Slot::K], false),
             (vec![Slot::Q, Slot::K], false),
+            (vec![Slot::K], true),
             (vec![Slot::K, Slot::V], true),
         ] {
             let readers: Vec<Reader> = slots.iter().map(|&s| reader(layer, head, s)).collect();
@@ -188,7 +198,15 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
                 let along = route(graph, vec![readers.clone()], through, positions.clone());
                 let watch = Watch { query: named(&["end"]), weighted };
                 let got = study.attend(std::slice::from_ref(&senders), &along, &watch).unwrap();
-                let plain = pattern(model, &batch, &Plan::new(), (layer, head), "end", weighted);
+                let clean = Plan::new();
+                let plain = pattern(model, &batch, &clean, (layer, head), weighted.then_some(&clean));
+                // what the values see: the clean run, or one in which nothing but the senders and what is on the way changes
+                let values = match through {
+                    _ if !slots.contains(&Slot::V) => clean.clone(),
+                    Through::Mlp => held_heads(graph, &senders, &positions),
+                    Through::None if positions == Positions::All => held_nodes(graph, &senders),
+                    Through::None => continue,
+                };
                 let plan = match through {
                     Through::None => {
                         let cut = cut(graph, &senders, &readers, positions.clone(), Source::Resample);
@@ -204,7 +222,7 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
                         plan
                     }
                 };
-                let mixed = pattern(model, &batch, &plan, (layer, head), "end", weighted);
+                let mixed = pattern(model, &batch, &plan, (layer, head), weighted.then_some(&values));
                 for (row, (want, clean)) in mixed.iter().zip(&plain).enumerate() {
                     let what = format!("{arch} {slots:?} {through:?} {positions} row {row}");
                     close(&what, &got.patched[0][row], want);
@@ -218,7 +236,7 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
         along.ablation = Ablation::of(Source::Clean);
         let watch = Watch { query: Positions::Last, weighted: false };
         let got = study.attend(&[group()], &along, &watch).unwrap();
-        let one = |at| pattern(model, &batch, &Plan::new(), at, "end", false);
+        let one = |at| pattern(model, &batch, &Plan::new(), at, None);
         for (row, (a, b)) in one((1, 0)).iter().zip(&one((2, 1))).enumerate() {
             let mean: Vec<f64> = a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect();
             close(arch, &got.clean[row], &mean);
