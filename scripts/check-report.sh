@@ -71,6 +71,13 @@ run report heads.json all.json curve.json grid.json grid-heads.json circuit.json
     -o "$out/whole.html" --markdown "$out/whole.md" --figures "$out/figures" --model $model --data induction.jsonl --prompts 2
 run report heads.json -o "$out/small.html"
 run demo -o "$out/demo.html"
+# run folders make their own reports; the second experiment with a short training
+run run "$root/experiments/000-interactions.toml" -o 000
+sed -e 's/case train 3 -o {train\/model}/& --inputs 600 --epochs 1/' -e 's/--case 3 --scales/--case 3 -n 12 --scales/' \
+    "$root/experiments/001-node-effects.toml" >001.toml
+run run 001.toml -o 001
+cp 000/report.html "$out/experiment-000.html"
+cp 001/report.html "$out/experiment-001.html"
 # names, prompts and warnings that would run if they were markup; a file cut short, one of another version, one of another program
 python3 - <<'P'
 import json
@@ -103,5 +110,5 @@ for part in "cut" "newer" "unknown"; do
     grep -q "$part" "$out/hostile.md" || { echo "FAILED: the report does not name $part.json" >&2; exit 1; }
 done
 cd "$root"
-node scripts/check-report.mjs "$out" "$out/whole.html" "$out/small.html" "$out/demo.html" "$out/hostile.html"
+node scripts/check-report.mjs "$out" "$out/whole.html" "$out/small.html" "$out/demo.html" "$out/hostile.html" "$out/experiment-000.html" "$out/experiment-001.html"
 echo "screenshots: ${out#"$root"/}"

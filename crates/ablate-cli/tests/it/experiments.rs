@@ -469,5 +469,30 @@ fn real_experiments_run() {
         assert!(place.join("report.html").metadata().unwrap().len() < 5_000_000, "{name}");
         let again = ablate(folder.path()).arg("run").args(args).output().unwrap();
         assert!(String::from_utf8_lossy(&again.stdout).contains(": 0 steps run"), "{name}");
+        in_a_browser(&place.join("report.html"), name);
     }
+}
+
+/// Uses a report as a reader would, where `scripts/check-report.sh` has put a browser and its driver.
+fn in_a_browser(page: &Path, name: &str) {
+    let tools = root().join("target/report-tools");
+    let chromium = std::env::var("ABLATE_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into());
+    if !tools.join("node_modules/puppeteer-core").is_dir() || !Path::new(&chromium).exists() {
+        eprintln!("SKIPPED: the report of {name} was not tried in a browser; scripts/check-report.sh gets one");
+        return;
+    }
+    let shots = root().join("target/report-screenshots").join(name);
+    let out = Command::new("node")
+        .arg(root().join("scripts/check-report.mjs"))
+        .args([&shots, page])
+        .env("ABLATE_NODE_MODULES", tools)
+        .env("ABLATE_CHROMIUM", chromium)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{name}: {}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
