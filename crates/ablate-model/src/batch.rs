@@ -58,10 +58,10 @@ impl Row {
     /// first. `None` where no name is shared, or nothing is moved.
     pub fn moved_to(&self, position: usize) -> Option<usize> {
         let moved = self.moved.as_ref()?;
-        let names = self.positions.iter().filter(|(_, p)| *p == position);
+        let mut names = self.positions.iter().filter(|(_, p)| *p == position);
         let there = |name: &String| moved.positions.iter().find(|(n, _)| n == name).map(|(_, p)| *p);
         let last = position + 1 == self.clean.len();
-        names.filter_map(|(name, _)| there(name)).next().or(last.then_some(moved.tokens.len() - 1))
+        names.find_map(|(name, _)| there(name)).or(last.then_some(moved.tokens.len() - 1))
     }
 }
 

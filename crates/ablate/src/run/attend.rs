@@ -127,11 +127,11 @@ fn mean_pattern<T: Real>(
         sum.resize(pattern.len(), 0.0);
         sum.iter_mut().zip(pattern).for_each(|(s, a)| *s += a / heads.len() as f64);
     }
-    match sum.iter().all(|x| x.is_finite()) {
-        true => Ok(sum),
-        false => Err(Error::argument(
+    if sum.iter().any(|x| !x.is_finite()) {
+        return Err(Error::argument(
             "an attention is not finite",
             "look at the model's weights, or take --dtype f64",
-        )),
+        ));
     }
+    Ok(sum)
 }

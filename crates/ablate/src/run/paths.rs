@@ -107,7 +107,9 @@ fn to_logits<T: Real>(
                     None => changes = some,
                 }
             }
-            changes.iter_mut().for_each(|(_, change)| mask(d, &hits, &places, change));
+            for (_, change) in &mut changes {
+                mask(d, &hits, &places, change);
+            }
             let change = engine.carry(base, &places, &changes, Reader::Logits, through)?;
             let mut values = Vec::new();
             for change in change.chunks_exact(reads.len() * d) {
