@@ -19,7 +19,7 @@ use crate::table::{Table, number};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ablate backups builtin:induction data.jsonl --group a2.h1\n  \
-    ablate backups builtin:induction data.jsonl --group a2.h1 --ablation zero --top 5 --json backups.json")]
+    ablate backups builtin:induction data.jsonl --group a2.h1 --ablation zero --json backups.json")]
 pub(crate) struct BackupsArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,

@@ -21,9 +21,9 @@ use crate::table::{Table, number};
 /// Find out which information a path carries: tokens, positions, distances, order
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    ablate signals builtin:induction --task induction --senders a0.h2 --receivers 'a2.h1<k>' --watch B1\n  \
-    ablate signals builtin:induction --task induction --senders a2.h1 --receivers logits --json s.json\n  \
-    ablate signals builtin:induction data.jsonl --senders a0.* --receivers 'a2.h1<k>' --share-of metric")]
+    ablate signals builtin:induction --task induction --senders a0.* --receivers 'a2.*<k>' --watch B1\n  \
+    ablate signals builtin:induction --task induction --senders a2.* --receivers logits --json s.json\n  \
+    ablate signals builtin:induction data.jsonl --senders a0.* --receivers 'a2.*<k>' --share-of metric")]
 pub(crate) struct SignalsArgs {
     /// Folder, .gguf file, Hugging Face repository or builtin:NAME
     model: String,
