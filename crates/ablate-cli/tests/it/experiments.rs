@@ -478,7 +478,9 @@ fn in_a_browser(page: &Path, name: &str) {
     let tools = root().join("target/report-tools");
     let chromium = std::env::var("ABLATE_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into());
     if !tools.join("node_modules/puppeteer-core").is_dir() || !Path::new(&chromium).exists() {
-        eprintln!("SKIPPED: the report of {name} was not tried in a browser; scripts/check-report.sh gets one");
+        eprintln!(
+            "SKIPPED: the report of {name} was not tried in a browser; scripts/check-report.sh gets one"
+        );
         return;
     }
     let shots = root().join("target/report-screenshots").join(name);
