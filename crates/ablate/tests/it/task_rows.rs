@@ -117,7 +117,10 @@ fn names_of_tasks_and_options_are_checked() {
     let error = make("ioi", 1, 0, &["corruption=all"], Some(&codec)).unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), error.hint().unwrap().as_str()),
-        ("option corruption of task ioi cannot be `all`", "allowed: abc, io, s, s1, s2, order")
+        (
+            "option corruption of task ioi cannot be `all`",
+            "allowed: abc, io, s, s1, s2, order, names, exchange, s2-io, noun, words, prefix, distance"
+        )
     );
     assert!(
         make("digits", 1, 0, &["length=9"], Some(&codec))
