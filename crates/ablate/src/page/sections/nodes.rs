@@ -252,7 +252,7 @@ fn of_demo(input: &Input, members: &Marked, out: &mut Vec<Figure>) {
     let mut heat = Heat {
         x_label: "head".into(),
         y_label: "layer".into(),
-        value_label: "logit-diff lost without it".into(),
+        value_label: "share of answers that change without it".into(),
         ..Heat::default()
     };
     let mut table = Table::new(&["name", "score", "std_err", "n", "in circuit"]);
