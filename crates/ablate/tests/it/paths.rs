@@ -230,7 +230,14 @@ fn attention_at_the_end_of_a_path_is_that_of_a_mixed_run() {
                 }
             }
         }
-        // several heads: the mean; a patch by the clean run changes nothing
+    });
+}
+
+/// Of several heads it is the mean, and a patch by the clean run changes nothing.
+#[test]
+fn attention_of_several_heads_is_their_mean() {
+    each(|arch, model, graph, batch| {
+        let mut study = study(model, &batch);
         let both = vec![reader(1, 0, Slot::Q), reader(2, 1, Slot::Q)];
         let mut along = route(graph, vec![both], Through::None, Positions::All);
         along.ablation = Ablation::of(Source::Clean);
