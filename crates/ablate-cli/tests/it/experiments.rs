@@ -1,5 +1,6 @@
 //! `ablate run`: experiments are checked before they run, run as their commands do, are not run twice, and survive being killed.
 #![cfg(unix)]
+#![allow(clippy::print_stderr)] // a skipped test must be seen
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
