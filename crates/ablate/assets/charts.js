@@ -82,8 +82,8 @@ A.bars = (figure, title) => {
     marks: [
       Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.barX(bars, { x1: 0, x2: "value", y: "i", fill: "white" }),
-      Plot.ruleY(bars.filter((b) => b.half > 0), { y: "i", x1: (b) => b.value - b.half, x2: (b) => b.value + b.half, stroke: "currentColor", strokeWidth: 1.2 }),
-      Plot.ruleX([0], { stroke: "currentColor" }),
+      Plot.ruleY(bars.filter((b) => b.half > 0), { y: "i", x1: (b) => b.value - b.half, x2: (b) => b.value + b.half, stroke: "currentColor", strokeWidth: 1.2, pointerEvents: "none" }),
+      Plot.ruleX([0], { stroke: "currentColor", pointerEvents: "none" }),
       Plot.text(bars, { x: (b) => Math.max(0, b.value + b.half), y: "i", text: (b) => A.number(b.value), dx: 6, textAnchor: "start", fill: "currentColor" }),
     ],
   });
