@@ -3,6 +3,7 @@
 use ablate::Result;
 use ablate::graph::Plan;
 use ablate::model::{AnyWeights, Model};
+use ablate::run::Passes;
 use serde::Serialize;
 
 use crate::app::{App, number_bytes};
@@ -39,7 +40,7 @@ impl Estimate {
         let loading_bytes = lab.model.loading_bytes();
         let kept = cost.activation_bytes + if trials { cost.trial_bytes } else { 0 };
         let (activation_bytes, mean_bytes) = (kept as u64, cost.mean_bytes as u64);
-        let (program_bytes, buffer_bytes) = (program_bytes(&lab.model), cost.buffer_bytes as u64);
+        let (program_bytes, buffer_bytes) = (program_bytes(Some(&lab.model)), cost.buffer_bytes as u64);
         // loading is over before means are taken, and these are there before plans are run
         let running = activation_bytes.max(mean_bytes) + buffer_bytes;
         Ok(Self {
@@ -58,6 +59,19 @@ impl Estimate {
             buffer_bytes,
             peak_bytes: program_bytes + weight_bytes + running.max(loading_bytes),
         })
+    }
+
+    /// With what runs before it takes: the largest of both at the peak, the sum of what is computed.
+    pub(crate) fn after(mut self, before: Passes) -> Self {
+        self.passes += before.passes;
+        self.flops += before.flops;
+        self.full_flops += before.flops;
+        let running = self.activation_bytes.max(self.mean_bytes) + self.buffer_bytes;
+        let most = running.max(before.activation_bytes + before.buffer_bytes).max(self.loading_bytes);
+        self.activation_bytes = self.activation_bytes.max(before.activation_bytes);
+        self.buffer_bytes = self.buffer_bytes.max(before.buffer_bytes);
+        self.peak_bytes = self.program_bytes + self.weight_bytes + most;
+        self
     }
 
     /// As a table.
@@ -83,10 +97,11 @@ impl Estimate {
 }
 
 /// Bytes of the program itself, and of a tokenizer for each of its ids; both measured.
-pub(crate) fn program_bytes(model: &Model) -> u64 {
+pub(crate) fn program_bytes(model: Option<&Model>) -> u64 {
     const PROGRAM: u64 = 24 << 20;
     const TOKENIZER: u64 = 640;
-    PROGRAM + model.tokenizer().map_or(0, |_| TOKENIZER * model.config().d_vocab as u64)
+    let tokenizer = model.filter(|m| m.tokenizer().is_some());
+    PROGRAM + tokenizer.map_or(0, |m| TOKENIZER * m.config().d_vocab as u64)
 }
 
 /// Number of weights, matrices only (biases and norms are below a percent).

@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use ablate::graph::Plan;
+use ablate::model::Model;
 use ablate::report::{self, Base, Cost};
+use ablate::run::Passes;
 use ablate::{Journal, Manifest, Observer, Result, Session, files};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, number_bytes};
 use crate::args::Target;
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, parameters, program_bytes};
 use crate::lab::Lab;
 use crate::outcome::Outcome;
-use crate::table::number;
+use crate::table::{Table, bytes, number, si};
 use crate::tables;
 
 /// See the module.
@@ -137,13 +139,74 @@ pub(crate) fn explain_with(
     trials: bool,
 ) -> Result<Outcome> {
     let estimate = Estimate::new(app, lab, plans, count, trials)?;
+    explained(app, manifest, &estimate, plans, count)
+}
+
+/// As [`explain`], for plans that come after other runs: the sums are of both.
+pub(crate) fn explain_after(
+    app: &App<'_>,
+    lab: &Lab,
+    manifest: Manifest,
+    before: Passes,
+    plans: &[Plan],
+    count: usize,
+) -> Result<Outcome> {
+    let estimate = Estimate::new(app, lab, plans, count, false)?.after(before);
+    explained(app, manifest, &estimate, plans, count)
+}
+
+fn explained(
+    app: &App<'_>,
+    manifest: Manifest,
+    estimate: &Estimate,
+    plans: &[Plan],
+    count: usize,
+) -> Result<Outcome> {
     let mut run = Run::start(app, manifest, None)?;
     let texts: Vec<String> = plans.iter().take(1).map(Plan::explain).collect();
-    run.finish("plan", &json!({"estimate": report::value(&estimate)?, "first": texts}), None)?;
+    run.finish("plan", &json!({"estimate": report::value(estimate)?, "first": texts}), None)?;
     app.print_conventions(&run.manifest)?;
     app.printer.table(&estimate.table())?;
     if let Some(first) = plans.first() {
         app.printer.line(&format!("\nfirst of {count} plans: {}", first.explain().trim_end()))?;
     }
+    Ok(Outcome::Done)
+}
+
+/// Prints what runs without plans would take, instead of making them; `model` is what is loaded for them, `files` the bytes
+/// that are written.
+pub(crate) fn explain_passes(
+    app: &App<'_>,
+    model: Option<&Model>,
+    manifest: Manifest,
+    passes: Passes,
+    files: Option<u64>,
+) -> Result<Outcome> {
+    let weights = model.map_or(0, |m| parameters(m) * number_bytes(app.globals.dtype));
+    let loading = model.map_or(0, Model::loading_bytes);
+    let running = passes.activation_bytes + passes.buffer_bytes;
+    let peak = program_bytes(model) + weights + running.max(loading);
+    let estimate = json!({
+        "passes": passes.passes, "flops": passes.flops, "weight_bytes": weights,
+        "activation_bytes": passes.activation_bytes, "buffer_bytes": passes.buffer_bytes, "file_bytes": files,
+        "peak_bytes": peak,
+    });
+    let has_data = manifest.data.is_some();
+    let mut run = Run::start(app, manifest, None)?;
+    run.finish("plan", &json!({"estimate": estimate, "first": []}), None)?;
+    if has_data {
+        app.print_conventions(&run.manifest)?;
+    }
+    let mut table = Table::new(&["what", ">how much"]);
+    if let Some(files) = files {
+        table.row(["files", &bytes(files)]);
+    }
+    table.row(["passes of one row", &passes.passes.to_string()]);
+    table.row(["FLOPs", &si(passes.flops)]);
+    table.row(["weights", &bytes(weights)]);
+    table.row(["activations, at most", &bytes(passes.activation_bytes)]);
+    table.row(["buffers", &bytes(passes.buffer_bytes)]);
+    table.row(["peak memory", &bytes(peak)]);
+    app.printer.table(&table)?;
     Ok(Outcome::Done)
 }

@@ -2,21 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use ablate::capture::{self, Array, Capture, Estimate, Place, Store};
+use ablate::capture::{self, Array, Capture, Place, Store};
 use ablate::graph::{Positions, Side};
 use ablate::manifest::Conventions;
-use ablate::model::Model;
 use ablate::report::{self, CaptureReport, CaptureRow};
 use ablate::{Error, Observer, Result, files};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use crate::app::{App, number_bytes};
-use crate::estimate::{parameters, program_bytes};
+use crate::app::App;
 use crate::lab::Rows;
 use crate::outcome::Outcome;
-use crate::run::Run;
-use crate::table::{Table, bytes, si};
+use crate::run::{self, Run};
+use crate::table::{Table, bytes};
 
 /// Write activations to files: one .npy for each hook, or one .safetensors
 ///
@@ -80,11 +77,14 @@ pub(crate) fn run(app: &App<'_>, args: &CaptureArgs) -> Result<Outcome> {
     let mut manifest = app.manifest(Some(&model), conventions);
     manifest.data = Some(rows.stamp.clone());
     let estimate = what.estimate(&model, app.globals.memory.0);
-    let mut run = Run::start(app, manifest, None)?;
     if app.globals.explain {
-        return explain(app, &model, &what, &estimate, run);
+        let outcome = run::explain_passes(app, Some(&model), manifest, estimate, Some(what.bytes()))?;
+        app.printer.line("")?;
+        print_arrays(app, &what)?;
+        return Ok(outcome);
     }
-    app.printer.status(&format!("{} arrays take {}", what.arrays.len(), bytes(estimate.file_bytes)));
+    let mut run = Run::start(app, manifest, None)?;
+    app.printer.status(&format!("{} arrays take {}", what.arrays.len(), bytes(what.bytes())));
     let report = report(args, &place, &what);
     let about = report::result("capture", &report, &app.warnings(), run.manifest())?;
     let mut store = Store::create(&what, &place, &report::text(&about))?;
@@ -153,38 +153,6 @@ fn report(args: &CaptureArgs, place: &Place, what: &Capture) -> CaptureReport {
 }
 
 /// What it will take, and the arrays.
-fn explain(
-    app: &App<'_>,
-    model: &Model,
-    what: &Capture,
-    estimate: &Estimate,
-    mut run: Run<'_>,
-) -> Result<Outcome> {
-    let weights = parameters(model) * number_bytes(app.globals.dtype);
-    let running = (estimate.activation_bytes + estimate.buffer_bytes) as u64;
-    let peak = program_bytes(model) + weights + running.max(model.loading_bytes());
-    let body = json!({
-        "passes": estimate.passes, "flops": estimate.flops, "weight_bytes": weights,
-        "activation_bytes": estimate.activation_bytes, "buffer_bytes": estimate.buffer_bytes,
-        "file_bytes": estimate.file_bytes, "peak_bytes": peak,
-    });
-    run.finish("plan", &json!({"estimate": body, "first": []}), None)?;
-    app.print_conventions(run.manifest())?;
-    let mut table = Table::new(&["what", ">how much"]);
-    table.row(["arrays", &what.arrays.len().to_string()]);
-    table.row(["files", &bytes(estimate.file_bytes)]);
-    table.row(["passes of one row", &estimate.passes.to_string()]);
-    table.row(["FLOPs", &si(estimate.flops)]);
-    table.row(["weights", &bytes(weights)]);
-    table.row(["activations, at most", &bytes(estimate.activation_bytes as u64)]);
-    table.row(["buffers", &bytes(estimate.buffer_bytes as u64)]);
-    table.row(["peak memory", &bytes(peak)]);
-    app.printer.table(&table)?;
-    app.printer.line("")?;
-    print_arrays(app, what)?;
-    Ok(Outcome::Done)
-}
-
 fn print(app: &App<'_>, report: &CaptureReport, what: &Capture) -> Result<()> {
     app.printer.note(&format!(
         "{} text, positions {}; {} rows of {} to {} tokens; {}",

@@ -6,6 +6,7 @@ use ablate::effects::ablate_nodes;
 use ablate::graph::{Circuit, Node, Plan, Scores, Side, compare, stats};
 use ablate::manifest::Conventions;
 use ablate::report::{Base, ComparisonReport, Measured, PairReport, SetReport};
+use ablate::run::Passes;
 use ablate::verify::Frame;
 use ablate::{Error, Result};
 use clap::Args;
@@ -67,6 +68,9 @@ pub(crate) fn run(app: &App<'_>, args: &CompareArgs) -> Result<Outcome> {
     if let (Some(lab), Some(edit), true) = (&lab, &edit, app.globals.explain) {
         let plans = plans(edit, &sets);
         return run::explain(app, lab, manifest, &plans, plans.len());
+    }
+    if app.globals.explain {
+        return run::explain_passes(app, None, manifest, Passes::default(), None);
     }
     let mut run = Run::start(app, manifest, None)?;
     let mut base = None;

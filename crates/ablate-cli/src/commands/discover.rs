@@ -3,7 +3,7 @@
 use ablate::discover::acdc::{self, AcdcConfig, AcdcResult};
 use ablate::discover::certify::{self, Certificate};
 use ablate::discover::exact::{cut_edge, exact};
-use ablate::discover::{Attribution, Endpoints, Method, attribute, attribution_bytes};
+use ablate::discover::{Attribution, Endpoints, Method, attribute, attribution_bytes, attribution_estimate};
 use ablate::effects::{Effect, ablate_nodes, sweep};
 use ablate::graph::format::{MibFile, ScoresFile};
 use ablate::graph::{EdgeId, EdgeSet, Graph, Level, Node, Plan, ScoreRow, Scores};
@@ -19,7 +19,7 @@ use crate::lab::{Edit, Lab};
 use crate::outcome::Outcome;
 use crate::plot;
 use crate::run::{self, Run};
-use crate::table::{Table, bytes, number};
+use crate::table::{Table, bytes, number, si};
 
 /// Nodes or edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,7 +123,7 @@ pub(crate) fn run(app: &App<'_>, args: &DiscoverArgs) -> Result<Outcome> {
     check(args, &how, level, &edit)?;
     let manifest = lab.manifest(app, Some(&edit));
     if app.globals.explain {
-        return explain(app, &lab, manifest, (&how, level), &graph, &edges, &edit);
+        return explain(app, &lab, manifest, args, (&how, level), (&graph, &edges), &edit);
     }
     let method = settings(args, &edit, level);
     let mut run = Run::start(app, manifest, Some(&method))?;
@@ -329,18 +329,7 @@ fn gradients(
     edges: &EdgeSet,
     edit: &Edit,
 ) -> Result<Found> {
-    let (mean_set, mean_side) = lab.mean_set();
-    let setup = Attribution {
-        metric: lab.metric,
-        ablation: edit.ablation,
-        mean_set: Some(mean_set.clone()),
-        mean_side,
-        level,
-        kv: graph.kv(),
-        freeze_norm: args.freeze_norm,
-        per_example: args.per_example,
-        ..Attribution::default()
-    };
+    let setup = setup(lab, args, edit, graph, level);
     let need = attribution_bytes(
         lab.model.config(),
         graph,
@@ -385,46 +374,54 @@ fn explain(
     app: &App<'_>,
     lab: &Lab,
     manifest: ablate::Manifest,
+    args: &DiscoverArgs,
     (how, level): (&How, Level),
-    graph: &Graph,
-    edges: &EdgeSet,
+    (graph, edges): (&Graph, &EdgeSet),
     edit: &Edit,
 ) -> Result<Outcome> {
     const LOOKED_AT: usize = 512;
-    let (plans, count): (Vec<Plan>, usize) = match (how, level) {
-        (How::Gradients(_), _) => {
-            let at = &ablate::graph::Positions::All;
-            (vec![ablate_nodes(&[Node::Input], edit.ablation, at)], 60)
-        }
-        (_, Level::Node) => {
-            let plans = graph.senders().map(|n| ablate_nodes(&[n], edit.ablation, &edit.positions));
-            (plans.collect(), graph.n_senders())
-        }
-        _ => {
+    let plans: Vec<Plan> = match level {
+        Level::Node => graph.senders().map(|n| ablate_nodes(&[n], edit.ablation, &edit.positions)).collect(),
+        Level::Edge => {
             let ids: Vec<EdgeId> = edges.iter().collect();
             let step = ids.len().div_ceil(LOOKED_AT).max(1);
-            let some = ids.iter().step_by(step);
-            (some.map(|&e| cut_edge(graph, e, edit.ablation, &edit.positions)).collect(), ids.len())
+            ids.iter().step_by(step).map(|&e| cut_edge(graph, e, edit.ablation, &edit.positions)).collect()
         }
     };
-    if let How::Gradients(method) = how {
-        let len = lab.rows.batch.max_len();
-        let number = number_bytes(app.globals.dtype) as usize;
-        let need = attribution_bytes(
-            lab.model.config(),
-            graph,
-            len,
-            Attribution::default().chunk_rows,
-            app.threads(),
-            number,
-        );
-        app.printer.note(&format!(
-            "{} takes about {} beside the weights; the plan below is the certificate's",
-            method.name(),
-            bytes(need)
-        ))?;
+    let count = if level == Level::Node { graph.n_senders() } else { edges.len() };
+    let How::Gradients(method) = how else { return run::explain(app, lab, manifest, &plans, count) };
+    let number = number_bytes(app.globals.dtype) as usize;
+    let setup = setup(lab, args, edit, graph, level);
+    let of = (app.threads(), number);
+    let gradients = attribution_estimate(&lab.model, &lab.rows.batch, graph, *method, &setup, of);
+    let checked = args.certify.min(count);
+    if checked == 0 {
+        return run::explain_passes(app, Some(&lab.model), manifest, gradients, None);
     }
-    run::explain(app, lab, manifest, &plans, count)
+    app.printer.note(&format!(
+        "{}: {} passes (a backward one counts as two), {} FLOPs, {}; the plans are its certificate's, the sums are of both",
+        method.name(),
+        gradients.passes,
+        si(gradients.flops),
+        bytes(gradients.activation_bytes)
+    ))?;
+    run::explain_after(app, lab, manifest, gradients, &plans, checked)
+}
+
+/// How a gradient method is run.
+fn setup(lab: &Lab, args: &DiscoverArgs, edit: &Edit, graph: &Graph, level: Level) -> Attribution {
+    let (mean_set, mean_side) = lab.mean_set();
+    Attribution {
+        metric: lab.metric,
+        ablation: edit.ablation,
+        mean_set: Some(mean_set.clone()),
+        mean_side,
+        level,
+        kv: graph.kv(),
+        freeze_norm: args.freeze_norm,
+        per_example: args.per_example,
+        ..Attribution::default()
+    }
 }
 
 fn print(app: &App<'_>, file: &ScoresFile, top: usize) -> Result<()> {

@@ -10,17 +10,16 @@ use ablate::report::{
     self, AttentionRow, AttributionPart, BehaviourPart, ClusterRow, ClustersPart, CopyPart, HeadRow,
     HeadsReport, LensPart, RandomPart,
 };
+use ablate::run::Passes;
 use ablate::{Error, Metric, Result};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use crate::app::{App, number_bytes};
-use crate::estimate::{parameters, program_bytes};
+use crate::app::App;
 use crate::lab::Rows;
 use crate::outcome::Outcome;
 use crate::plot::{self, Line};
-use crate::run::Run;
-use crate::table::{Table, bytes, number, percent, si};
+use crate::run::{self, Run};
+use crate::table::{Table, number, percent};
 
 /// The norm that a head reads a token through in copy scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,10 +98,11 @@ pub(crate) fn run(app: &App<'_>, args: &HeadsArgs) -> Result<Outcome> {
     let mut manifest = app
         .manifest(Some(&model), Conventions::of(&model, labelled.map_or("", |_| Metric::LogitDiff.name())));
     manifest.data = rows.as_ref().map(|r| r.stamp.clone());
-    let mut run = Run::start(app, manifest, None)?;
     if app.globals.explain {
-        return explain(app, args, &model, &random, rows.as_ref(), run);
+        let passes = passes(app, args, &model, &random, rows.as_ref());
+        return run::explain_passes(app, Some(&model), manifest, passes, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let mut report = on_random(app, args, &model, &random)?;
     if let Some(rows) = &rows {
         if let Some(doubt) = report::few_rows(rows.batch.len()) {
@@ -120,43 +120,19 @@ pub(crate) fn run(app: &App<'_>, args: &HeadsArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn explain(
+/// What it would take.
+fn passes(
     app: &App<'_>,
     args: &HeadsArgs,
     model: &Model,
     random: &RandomTokens,
     rows: Option<&Rows>,
-    mut run: Run<'_>,
-) -> Result<Outcome> {
+) -> Passes {
     let budget = app.globals.memory.0;
     // behaviours and copying; with data also attention, attribution, its metric, the lens and clusters
-    let mut all = heads::estimate(model, &random.batch, 2, args.copy_tokens, budget);
-    if let Some(rows) = rows {
-        let passes = 6 + usize::from(args.by_feature.is_some());
-        let more = heads::estimate(model, &rows.batch, passes, args.copy_tokens, budget);
-        all.passes += more.passes;
-        all.flops += more.flops;
-        all.activation_bytes = all.activation_bytes.max(more.activation_bytes);
-        all.buffer_bytes = all.buffer_bytes.max(more.buffer_bytes);
-    }
-    let weights = parameters(model) * number_bytes(app.globals.dtype);
-    let running = (all.activation_bytes + all.buffer_bytes) as u64;
-    let peak = program_bytes(model) + weights + running.max(model.loading_bytes());
-    let estimate = json!({
-        "passes": all.passes, "flops": all.flops, "weight_bytes": weights, "activation_bytes": all.activation_bytes,
-        "buffer_bytes": all.buffer_bytes, "peak_bytes": peak,
-    });
-    run.finish("plan", &json!({"estimate": estimate, "first": []}), None)?;
-    app.print_conventions(run.manifest())?;
-    let mut table = Table::new(&["what", ">how much"]);
-    table.row(["passes of one row", &all.passes.to_string()]);
-    table.row(["FLOPs", &si(all.flops)]);
-    table.row(["weights", &bytes(weights)]);
-    table.row(["activations, at most", &bytes(all.activation_bytes as u64)]);
-    table.row(["buffers", &bytes(all.buffer_bytes as u64)]);
-    table.row(["peak memory", &bytes(peak)]);
-    app.printer.table(&table)?;
-    Ok(Outcome::Done)
+    let first = heads::estimate(model, &random.batch, 2, args.copy_tokens, budget);
+    let more = 6 + usize::from(args.by_feature.is_some());
+    rows.map_or(first, |rows| first.then(heads::estimate(model, &rows.batch, more, args.copy_tokens, budget)))
 }
 
 /// Scores on random tokens.

@@ -4,13 +4,14 @@ use ablate::graph::Positions;
 use ablate::manifest::Conventions;
 use ablate::model::{Batch, Model, Row};
 use ablate::report::{At, PredictReport, TopToken};
+use ablate::run::Passes;
 use ablate::{Error, Metric, Result, Setup, Study};
 use clap::Args;
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
-use crate::table::{Table, bytes, number};
+use crate::run::{self, Run};
+use crate::table::{Table, number};
 
 /// Show the most likely next tokens of a prompt
 #[derive(Clone, Debug, Args)]
@@ -38,16 +39,17 @@ pub(crate) fn run(app: &App<'_>, args: &PredictArgs) -> Result<Outcome> {
     let model = app.load(&args.model)?;
     let tokens = tokens(&model, args)?;
     let at = positions(&args.positions, tokens.len())?;
-    let mut run = Run::start(app, app.manifest(Some(&model), Conventions::of(&model, "")), None)?;
+    let manifest = app.manifest(Some(&model), Conventions::of(&model, ""));
     if app.globals.explain {
         let config = model.config();
-        let mut table = Table::new(&["what", ">how much"]);
-        table.row(["passes".to_owned(), "1".to_owned()]);
-        table.row(["tokens".to_owned(), tokens.len().to_string()]);
-        table.row(["logits".to_owned(), bytes((at.len() * config.d_vocab_out * 8) as u64)]);
-        app.printer.table(&table)?;
-        return Ok(Outcome::Done);
+        let row = Row { clean: tokens, reads: at.clone(), ..Row::default() };
+        let batch = Batch::new(vec![row], vec![String::new()], config.d_vocab, config.n_ctx)?;
+        let logits = (at.len() * config.d_vocab_out * 8) as u64;
+        let passes = Passes::plain(&model, &batch, 1, config.d_vocab_out);
+        let passes = Passes { activation_bytes: logits, ..passes };
+        return run::explain_passes(app, Some(&model), manifest, passes, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let report = predict(app, &model, &tokens, &at, args.top)?;
     run.finish("prediction", &report, None)?;
     print(app, &report, &at)?;

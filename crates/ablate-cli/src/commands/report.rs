@@ -7,6 +7,7 @@ use ablate::files::{check_writable, write_atomic, write_atomic_bytes};
 use ablate::manifest::{Conventions, DataStamp};
 use ablate::model::Model;
 use ablate::page::{Figure, Inputs, Live, Page, draw, live};
+use ablate::run::Passes;
 use ablate::{Error, Result};
 use clap::Args;
 use serde_json::json;
@@ -14,7 +15,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::lab::Rows;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::{Table, bytes};
 
 /// Make one page of result files: verdict, figures, tests, and how to run it again
@@ -83,7 +84,7 @@ pub(crate) fn run(app: &App<'_>, args: &ReportArgs) -> Result<Outcome> {
     }
     let inputs = Inputs::read(&args.files)?;
     let mut manifest = app.manifest(None, Conventions::default());
-    let mut looked = None;
+    let (mut looked, mut plan_of, mut passes) = (None, None, Passes::default());
     if let (Some(spec), Some(data)) = (&args.model, &args.data) {
         let model = app.load(spec)?;
         same_model(&inputs, &model)?;
@@ -91,17 +92,25 @@ pub(crate) fn run(app: &App<'_>, args: &ReportArgs) -> Result<Outcome> {
         manifest = app.manifest(Some(&model), Conventions::of(&model, ""));
         manifest.data = Some(rows.stamp.clone());
         if app.globals.explain {
-            explain(app, &inputs, &rows)?;
+            let nodes = live::nodes_of_interest(&inputs).len();
+            app.printer.note(&format!(
+                "passes of {} prompts: one for patterns, one plain, one without each of {nodes} nodes",
+                rows.batch.len()
+            ))?;
+            let logits = model.config().d_vocab_out;
+            passes = Passes::plain(&model, &rows.batch, nodes as u64 + 2, logits);
+            plan_of = Some(model);
         } else {
             looked = Some(look(app, &model, &rows, &inputs)?);
         }
     }
     let page = Page::new(&inputs, looked);
-    let mut run = Run::start(app, manifest, None)?;
     if app.globals.explain {
         app.printer.table(&contents(&page))?;
-        return Ok(Outcome::Done);
+        app.printer.line("")?;
+        return run::explain_passes(app, plan_of.as_ref(), manifest, passes, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let written = write(&page, targets)?;
     let figures: Vec<_> =
         page.figures().map(|f| json!({"id": f.id, "kind": f.body.kind(), "title": f.title})).collect();
@@ -172,16 +181,6 @@ fn write_figure(figure: &Figure, folder: &Path) -> Result<[(String, usize); 2]> 
     write_atomic(&vector, &svg)?;
     write_atomic_bytes(&pixels, &png)?;
     Ok([(vector.display().to_string(), svg.len()), (pixels.display().to_string(), png.len())])
-}
-
-/// What running the model will take.
-fn explain(app: &App<'_>, inputs: &Inputs, rows: &Rows) -> Result<()> {
-    let nodes = live::nodes_of_interest(inputs).len();
-    app.printer.note(&format!(
-        "{} passes of {} prompts: one for patterns, one plain, one without each of {nodes} nodes",
-        nodes + 2,
-        rows.batch.len()
-    ))
 }
 
 fn contents(page: &Page) -> Table {

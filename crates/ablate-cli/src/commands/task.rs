@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ablate::dataset::Dataset;
 use ablate::manifest::Conventions;
 use ablate::report::TaskReport;
+use ablate::run::Passes;
 use ablate::task::{self, Task, TaskRequest, Values};
 use ablate::{Error, Result, files};
 use clap::Args;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::Table;
 
 /// Make a data set of clean/corrupt pairs
@@ -51,7 +52,7 @@ pub(crate) fn run(app: &App<'_>, args: &TaskArgs) -> Result<Outcome> {
     let options = task::parse_options(&args.options)?;
     let model = args.model.as_deref().map(|spec| app.load(spec)).transpose()?;
     let conventions = model.as_ref().map_or_else(Conventions::default, |m| Conventions::of(m, ""));
-    let mut run = Run::start(app, app.manifest(model.as_ref(), conventions), None)?;
+    let manifest = app.manifest(model.as_ref(), conventions);
     if let Some(path) = &args.output {
         files::check_writable(path)?;
     } else if app.globals.json == Some(crate::args::Target::Stdout) {
@@ -61,9 +62,10 @@ pub(crate) fn run(app: &App<'_>, args: &TaskArgs) -> Result<Outcome> {
         ));
     }
     if app.globals.explain {
-        app.printer.line(&format!("{} rows of {}: {}", args.n, task.name(), task.about()))?;
-        return Ok(Outcome::Done);
+        app.printer.note(&format!("{} rows of {}: {}", args.n, task.name(), task.about()))?;
+        return run::explain_passes(app, model.as_ref(), manifest, Passes::default(), None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let codec = model.as_ref().and_then(|m| m.codec());
     let request = TaskRequest { n: args.n, seed: app.globals.seed, options: &options, codec };
     let data = task.generate(&request)?;

@@ -14,7 +14,7 @@ mod hook;
 mod store;
 
 use ablate_graph::{Positions, Side};
-use ablate_model::engine::{Acts, Engine, Keep};
+use ablate_model::engine::{Acts, Keep};
 use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Config, Model, Row, Weights};
 use ablate_tensor::Real;
@@ -24,6 +24,7 @@ pub use store::{Number, Place, Store, npy};
 
 use crate::error::{Error, Result};
 use crate::heads::watch::{self, Runs};
+use crate::run::Passes;
 
 /// Tokens that a part of a run has at most, but for longer rows.
 const PART: usize = 512;
@@ -64,21 +65,6 @@ impl Array {
     pub fn bytes(&self) -> u64 {
         (self.shape[0] * self.row_bytes()) as u64
     }
-}
-
-/// What a capture will take.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Estimate {
-    /// Runs of one row each.
-    pub passes: usize,
-    /// Floating-point operations of all products.
-    pub flops: f64,
-    /// Bytes of activations that are held at once.
-    pub activation_bytes: usize,
-    /// Bytes of buffers.
-    pub buffer_bytes: usize,
-    /// Bytes of all arrays.
-    pub file_bytes: u64,
 }
 
 impl Capture {
@@ -124,27 +110,15 @@ impl Capture {
     }
 
     /// What it will take with `budget` bytes for activations. Runs nothing.
-    pub fn estimate(&self, model: &Model, budget: usize) -> Estimate {
-        let cfg = model.config();
-        let tokens: usize = self.batch.rows().iter().map(|r| r.clean.len()).sum();
-        let (flops, buffer_bytes) = match model.weights() {
-            AnyWeights::F32(w) => cost(&Engine::new(cfg, w, &self.batch), tokens),
-            AnyWeights::F64(w) => cost(&Engine::new(cfg, w, &self.batch), tokens),
-        };
+    pub fn estimate(&self, model: &Model, budget: usize) -> Passes {
         let number = self.arrays.first().map_or(8, |a| a.number.bytes());
-        let blocks = watch::blocks(cfg, &self.batch, self.keep, number, budget);
+        let blocks = watch::blocks(model.config(), &self.batch, self.keep, number, budget);
         let held = blocks.iter().map(|b| b.1).max().unwrap_or(0);
         // what is written in one piece: the largest array's rows of one part of a run
         let shortest = self.batch.rows().iter().map(|r| r.clean.len()).min().unwrap_or(1).max(1);
         let at_once = (PART / shortest + 1).min(self.batch.len());
         let row = at_once * self.arrays.iter().map(Array::row_bytes).max().unwrap_or(0);
-        Estimate {
-            passes: self.batch.len(),
-            flops,
-            activation_bytes: held + row,
-            buffer_bytes,
-            file_bytes: self.bytes(),
-        }
+        Passes { activation_bytes: (held + row) as u64, ..Passes::plain(model, &self.batch, 1, 0) }
     }
 
     /// Runs the rows and writes all arrays to `store`; `done` is told how many rows are finished, and may stop the run.
@@ -259,10 +233,6 @@ fn finite<T: Real>(values: &[T], hook: Hook, row: usize) -> Result<()> {
 fn array(name: String, axes: &[(&'static str, usize)], number: Number) -> Array {
     let (axes, shape) = axes.iter().copied().unzip();
     Array { name, axes, shape, number }
-}
-
-fn cost<T: Real>(engine: &Engine<'_, T>, tokens: usize) -> (f64, usize) {
-    (engine.base_cost(0, true).flops, engine.buffer_bytes(tokens))
 }
 
 /// The batch, or one whose clean texts are its corrupt ones.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ablate_graph::roc::auroc;
 use ablate_graph::{Circuit, EdgeSet, Graph, Kv, Level, Node, Reader, Side, Source, stats};
+use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Model, Row};
 use serde::Serialize;
 
@@ -20,10 +21,10 @@ use super::{Alignment, Case, Inputs, handover};
 use crate::ablation::Ablation;
 use crate::discover::acdc::{AcdcConfig, acdc};
 use crate::discover::exact::exact;
-use crate::discover::{Attribution, Endpoints, Learning, Method, attribute};
+use crate::discover::{Attribution, Endpoints, Learning, Method, attribute, attribution_estimate};
 use crate::error::{Error, Result};
 use crate::metric::Metric;
-use crate::run::{Setup, Study};
+use crate::run::{Passes, Setup, Study};
 use crate::session::{Session, Silent};
 
 /// Thresholds of ACDC: an edge's score is the largest at which it stays.
@@ -112,6 +113,54 @@ pub fn score(
     }))
 }
 
+/// What [`score`] takes. ACDC runs at most every edge at every threshold, the others as they say themselves.
+///
+/// # Errors
+/// As [`score`].
+pub fn estimate(
+    case: &Case,
+    model: &Model,
+    method: &str,
+    pairs: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<Passes> {
+    let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
+    let logits = model.config().d_vocab_out;
+    let edges = graph.n_edges() as u64;
+    Ok(match method {
+        "exact" => Passes::plain(model, &batch(case, pairs, seed)?, 2 + edges, logits),
+        "acdc" => {
+            let runs = 2 + THRESHOLDS.len() as u64 * edges;
+            Passes::plain(model, &batch(case, pairs, seed)?, runs, logits)
+        }
+        name => {
+            let method = Method::parse(name, 5, Endpoints::Right)?;
+            let Some((batch, metric)) = rows(case, method, pairs, seed)? else {
+                return Ok(Passes::default());
+            };
+            let level = method.only_level().unwrap_or(Level::Edge);
+            let setup = Attribution { metric, level, seed, ..Attribution::default() };
+            let number = if matches!(model.weights(), AnyWeights::F64(_)) { 8 } else { 4 };
+            attribution_estimate(model, &batch, &graph, method, &setup, (threads, number))
+        }
+    })
+}
+
+/// The rows on which a gradient method is scored, with the metric; `None` where it cannot say anything.
+fn rows(case: &Case, method: Method, pairs: usize, seed: u64) -> Result<Option<(Batch, Metric)>> {
+    let labelled = matches!(
+        method,
+        Method::Eap | Method::Relp | Method::Gim | Method::Hisp { .. } | Method::InformationFlowRoutes
+    );
+    Ok(match (labelled, case.categorical()) {
+        (true, false) => None,
+        (true, true) => Some((labels(case, pairs, seed)?, Metric::LogitDiff)),
+        (false, true) => Some((batch(case, pairs, seed)?, Metric::Kl)),
+        (false, false) => Some((batch(case, pairs, seed)?, Metric::Mse)),
+    })
+}
+
 /// What a method scores.
 enum Found {
     /// By edge id.
@@ -123,9 +172,9 @@ enum Found {
 fn scores(case: &Case, model: &Model, method: &str, pairs: usize, seed: u64) -> Result<Option<Found>> {
     let metric = if case.categorical() { Metric::Kl } else { Metric::Mse };
     let graph = Graph::new(model.graph_shape(), Kv::PerQuery)?;
-    let whole = batch(case, pairs, seed)?;
     match method {
         "exact" | "acdc" => {
+            let whole = batch(case, pairs, seed)?;
             let setup = Setup { metric, ..Setup::default() };
             let mut silent = Silent;
             let mut session = Session::new(Study::new(model, whole, setup)?, &mut silent);
@@ -137,19 +186,7 @@ fn scores(case: &Case, model: &Model, method: &str, pairs: usize, seed: u64) -> 
         }
         name => {
             let method = Method::parse(name, 5, Endpoints::Right)?;
-            let labelled = matches!(
-                method,
-                Method::Eap
-                    | Method::Relp
-                    | Method::Gim
-                    | Method::Hisp { .. }
-                    | Method::InformationFlowRoutes
-            );
-            if labelled && !case.categorical() {
-                return Ok(None);
-            }
-            let (batch, metric) =
-                if labelled { (labels(case, pairs, seed)?, Metric::LogitDiff) } else { (whole, metric) };
+            let Some((batch, metric)) = rows(case, method, pairs, seed)? else { return Ok(None) };
             let level = method.only_level().unwrap_or(Level::Edge);
             let learning = method.learns().then(|| learning(model, &batch, metric, method)).transpose()?;
             let setup = Attribution { metric, level, seed, learning, ..Attribution::default() };

@@ -52,7 +52,7 @@ pub mod ugs;
 
 pub use learned::Learning;
 
-pub use cost::attribution_bytes;
+pub use cost::{attribution_bytes, attribution_estimate, attribution_passes};
 
 use ablate_graph::{Graph, GraphShape, Kv, Level, Node, Scores, Side, Source};
 use ablate_model::config::Block;

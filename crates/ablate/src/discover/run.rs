@@ -357,7 +357,7 @@ impl<'a, T: Real> Job<'a, T> {
     }
 }
 
-fn learns_constants(method: Method, setup: &Attribution) -> bool {
+pub(super) fn learns_constants(method: Method, setup: &Attribution) -> bool {
     method == Method::Ugs && setup.learning_of(method).constants.is_some()
 }
 

@@ -18,7 +18,7 @@ mod patterns;
 pub(crate) mod watch;
 
 use ablate_graph::rng::Random;
-use ablate_model::engine::{Engine, Keep};
+use ablate_model::engine::Keep;
 use ablate_model::model::AnyWeights;
 use ablate_model::{Batch, Model, Row};
 
@@ -30,6 +30,7 @@ pub use patterns::{Attention, Behaviours, attention_to, behaviours, targets};
 
 use crate::error::{Error, Result};
 use crate::interactions::Measured;
+use crate::run::Passes;
 
 /// Values of one head, one a row that has any.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,27 +102,10 @@ pub fn starts(model: &Model, batch: &Batch) -> Vec<usize> {
     batch.rows().iter().map(|r| usize::from(bos.is_some() && r.clean.first().copied() == bos)).collect()
 }
 
-/// What looking at heads will take; see [`estimate`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Estimate {
-    /// Runs of one row each.
-    pub passes: usize,
-    /// Floating-point operations of all products.
-    pub flops: f64,
-    /// Bytes of activations that are kept at once.
-    pub activation_bytes: usize,
-    /// Bytes of buffers.
-    pub buffer_bytes: usize,
-}
-
 /// What `passes` runs of every row of `batch` and copy scores of `tokens` will take. Runs nothing.
-pub fn estimate(model: &Model, batch: &Batch, passes: usize, tokens: usize, budget: usize) -> Estimate {
+pub fn estimate(model: &Model, batch: &Batch, passes: usize, tokens: usize, budget: usize) -> Passes {
     let cfg = model.config();
-    let whole: usize = batch.rows().iter().map(|r| r.clean.len()).sum();
-    let (run, buffers) = match model.weights() {
-        AnyWeights::F32(w) => cost(&Engine::new(cfg, w, batch), whole),
-        AnyWeights::F64(w) => cost(&Engine::new(cfg, w, batch), whole),
-    };
+    let plain = Passes::plain(model, batch, passes as u64, 2);
     let copying = 2.0 * (cfg.d_model * cfg.d_vocab_out * tokens * cfg.n_layers * cfg.n_heads) as f64;
     let number = if matches!(model.weights(), AnyWeights::F64(_)) { 8 } else { 4 };
     // what the runs of this folder keep, the largest of them
@@ -130,14 +114,10 @@ pub fn estimate(model: &Model, batch: &Batch, passes: usize, tokens: usize, budg
         |len: usize| len * kept.map(|k| k.per_token(cfg, len)).into_iter().fold(0, usize::max) * number;
     let all: usize = batch.rows().iter().map(|r| bytes(r.clean.len())).sum();
     let logits = rayon::current_num_threads() * copying::AT_ONCE.min(tokens) * cfg.d_vocab_out * number;
-    Estimate {
-        passes: passes * batch.len(),
-        flops: run * passes as f64 + copying,
-        activation_bytes: all.min(budget.max(bytes(batch.max_len()))),
-        buffer_bytes: buffers.max(logits),
+    Passes {
+        flops: plain.flops + copying,
+        activation_bytes: all.min(budget.max(bytes(batch.max_len()))) as u64,
+        buffer_bytes: plain.buffer_bytes.max(logits as u64),
+        ..plain
     }
-}
-
-fn cost<T: ablate_tensor::Real>(engine: &Engine<'_, T>, tokens: usize) -> (f64, usize) {
-    (engine.base_cost(2, true).flops, engine.buffer_bytes(tokens))
 }

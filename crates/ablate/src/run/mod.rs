@@ -5,6 +5,7 @@ mod attend;
 mod blocks;
 pub(crate) mod means;
 mod moved;
+mod passes;
 mod paths;
 mod patterns;
 mod speed;
@@ -17,6 +18,7 @@ use ablate_model::Batch;
 use ablate_model::model::{AnyWeights, Model};
 
 pub use self::attend::{Attended, Watch};
+pub use self::passes::Passes;
 pub use self::speed::product_flops;
 use self::typed::Typed;
 use crate::error::{Error, Result};

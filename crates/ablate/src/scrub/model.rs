@@ -183,7 +183,7 @@ impl<'m> Scrub<'m> {
         let cfg = self.model.config();
         let (wants, sets) = wants(cfg, weights, &self.dag, &self.programs);
         let size = per_token(cfg, &wants) * size_of::<T>();
-        let blocks = self.blocks(&sets, size);
+        let blocks = self.blocks(weights, &sets, size);
         let whole = self.universe.batch(cfg.d_vocab, cfg.n_ctx)?;
         let program = &self.programs[0];
         let mut cost = ScrubCost {
@@ -237,12 +237,34 @@ impl<'m> Scrub<'m> {
         all.collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
+    /// The reference rows, those that share rows drawn by the hypothesis (directly or through others) one after another: in
+    /// parts of them few drawn rows are run more than once. Where all hang together it is their own order.
+    fn neighbours<T: Real>(&self, weights: &Weights<T>) -> Vec<usize> {
+        let (_, sets) = wants(self.model.config(), weights, &self.dag, &self.programs[..1]);
+        let mut above: Vec<usize> = (0..self.universe.len()).collect();
+        let drawn = |i: usize| sets.iter().map(move |&s| self.draws.sets.rows(s)[i] as usize);
+        for i in 0..self.batch.len() {
+            for pair in drawn(i).zip(drawn(i).skip(1)) {
+                let (a, b) = (top(&mut above, pair.0), top(&mut above, pair.1));
+                above[a.max(b)] = a.min(b);
+            }
+        }
+        let mut order: Vec<usize> = (0..self.batch.len()).collect();
+        order.sort_by_cached_key(|&i| (drawn(i).next().map(|row| top(&mut above, row)), i));
+        order
+    }
+
     /// Reference rows in parts whose drawn rows fit three quarters of the budget; the rest is for the runs themselves.
-    fn blocks(&self, sets: &BTreeSet<u32>, per_token: usize) -> Vec<Vec<usize>> {
+    fn blocks<T: Real>(
+        &self,
+        weights: &Weights<T>,
+        sets: &BTreeSet<u32>,
+        per_token: usize,
+    ) -> Vec<Vec<usize>> {
         let mut blocks: Vec<Vec<usize>> = vec![Vec::new()];
         let mut held: BTreeSet<u32> = BTreeSet::new();
         let mut bytes = 0;
-        for i in 0..self.batch.len() {
+        for i in self.neighbours(weights) {
             let here: BTreeSet<u32> = sets.iter().map(|&s| self.draws.sets.rows(s)[i]).collect();
             let size = |rows: &mut dyn Iterator<Item = &u32>| -> usize {
                 rows.map(|&r| self.universe.row(r).clean.len() * per_token).sum()
@@ -294,9 +316,9 @@ impl<'m> Scrub<'m> {
     fn typed<T: Real>(&self, weights: &Weights<T>, observer: &mut dyn Observer) -> Result<Vec<Vec<f64>>> {
         let cfg = self.model.config();
         let (wants, sets) = wants(cfg, weights, &self.dag, &self.programs);
-        let blocks = self.blocks(&sets, per_token(cfg, &wants) * size_of::<T>());
+        let blocks = self.blocks(weights, &sets, per_token(cfg, &wants) * size_of::<T>());
         let whole = self.universe.batch(cfg.d_vocab, cfg.n_ctx)?;
-        let mut values = vec![Vec::with_capacity(self.batch.len()); self.programs.len()];
+        let mut values = vec![vec![0.0; self.batch.len()]; self.programs.len()];
         observer.expect(self.batch.len());
         for block in &blocks {
             if observer.stopped() {
@@ -309,8 +331,11 @@ impl<'m> Scrub<'m> {
                 .into_par_iter()
                 .map(|index| self.chunk(weights, &store, index))
                 .collect::<Result<_>>()?;
-            for part in parts {
-                values.iter_mut().zip(part).for_each(|(all, some)| all.extend(some));
+            // parts of a block are in its order
+            for (k, values) in values.iter_mut().enumerate() {
+                for (&i, x) in block.iter().zip(parts.iter().flat_map(|part| &part[k])) {
+                    values[i] = *x;
+                }
             }
             observer.advance(block.len(), 0);
         }
@@ -438,4 +463,13 @@ fn in_row(index: &[usize], e: ablate_model::Error) -> Error {
         }
         other => Error::Model(other),
     }
+}
+
+/// The top of the tree in which `at` is; the way to it gets shorter.
+fn top(above: &mut [usize], mut at: usize) -> usize {
+    while above[at] != at {
+        above[at] = above[above[at]];
+        at = above[at];
+    }
+    at
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use ablate::Result;
 use ablate::case::{Alignment, handover};
 use ablate::manifest::Conventions;
+use ablate::run::Passes;
 use clap::Args;
 use serde_json::json;
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::Table;
 
 /// Write a case's compiled model, with data and its true circuit beside it
@@ -36,11 +37,12 @@ pub(crate) struct CompileArgs {
 pub(crate) fn run(app: &App<'_>, args: &CompileArgs) -> Result<Outcome> {
     let case = super::find(&args.case)?;
     let model = case.model(app.globals.dtype)?;
-    let mut run = Run::start(app, app.manifest(Some(&model), Conventions::default()), None)?;
+    let manifest = app.manifest(Some(&model), Conventions::default());
     if app.globals.explain {
-        app.printer.line(&format!("case {}: {}", case.id(), case.task()))?;
-        return Ok(Outcome::Done);
+        app.printer.note(&format!("case {}: {}", case.id(), case.task()))?;
+        return run::explain_passes(app, Some(&model), manifest, Passes::default(), None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let alignment = Alignment::identity(case.compiled());
     let meta = json!({"case": case.id(), "compiled": true});
     let written = handover::write(&args.output, &case, &model, &alignment, &meta, args.n)?;

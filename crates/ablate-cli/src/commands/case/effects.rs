@@ -10,12 +10,13 @@ use ablate::dataset::{Dataset, Prompt};
 use ablate::manifest::Conventions;
 use ablate::model::Model;
 use ablate::report::{CaseEffectRow, CaseReport};
+use ablate::run::Passes;
 use ablate::{Error, Result};
 use clap::{Args, ValueEnum};
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::{Table, number, percent};
 
 /// The causal effect of each node over all pairs of inputs
@@ -119,18 +120,20 @@ pub(crate) fn run(app: &App<'_>, args: &EffectsArgs) -> Result<Outcome> {
         Some(path) => given(app, &case, path)?,
         None => Inputs::drawn(&case, args.n, app.globals.seed)?,
     };
-    let mut run = Run::start(app, app.manifest(Some(&model), Conventions::default()), None)?;
+    let manifest = app.manifest(Some(&model), Conventions::default());
     if app.globals.explain {
-        let runs = nodes.len() * args.scales.len();
-        let line = format!(
-            "{runs} runs of {} pairs: {} nodes, {} scales",
-            inputs.len().pow(2),
-            nodes.len(),
-            args.scales.len()
-        );
-        app.printer.line(&line)?;
-        return Ok(Outcome::Done);
+        let (n, scales) = (inputs.len(), args.scales.len());
+        let line = format!("at most {} nodes x {scales} scales x {n} x {n} pairs of inputs", nodes.len());
+        app.printer.note(&line)?;
+        let config = model.config();
+        let batch = inputs.batch(config.d_vocab, config.n_ctx)?;
+        // an input is run once for each input whose value it gets
+        let times = if args.ablation == Source::Resample { n } else { 1 };
+        let runs = 1 + nodes.len() * scales * times;
+        let passes = Passes::plain(&model, &batch, runs as u64, config.d_vocab_out);
+        return run::explain_passes(app, Some(&model), manifest, passes, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let right = effects::right(&case, &model, &inputs)?;
     let accuracy = 100.0 * right.iter().filter(|r| **r).count() as f64 / right.len().max(1) as f64;
     if accuracy < 99.0 {

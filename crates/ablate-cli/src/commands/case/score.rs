@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use ablate::case::score::{self, Score};
 use ablate::case::{Alignment, Case};
 use ablate::manifest::Conventions;
+use ablate::model::Model;
+use ablate::run::Passes;
 use ablate::{Error, Observer, Result, files};
 use clap::Args;
 use serde_json::json;
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::Table;
 
 /// Score discovery methods on cases: do they find the edges and nodes of the true circuit?
@@ -47,23 +49,30 @@ pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
     if let Some(path) = &args.markdown {
         files::check_writable(path)?;
     }
-    let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
+    let manifest = app.manifest(None, Conventions::default());
     if app.globals.explain {
-        app.printer.line(&format!("{} methods on {} cases", methods.len(), cases.len()))?;
-        return Ok(Outcome::Done);
+        app.printer.note(&format!("{} methods on {} cases", methods.len(), cases.len()))?;
+        let mut all = Passes::default();
+        for case in &cases {
+            let (model, _) = subject(app, args, case)?;
+            for method in &methods {
+                let (seed, threads) = (app.globals.seed, app.threads());
+                all = all.then(score::estimate(case, &model, method, args.n, seed, threads)?);
+            }
+        }
+        return run::explain_passes(app, None, manifest, all, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     let mut bar = app.bar("score");
     bar.expect(cases.len() * methods.len());
-    let mut scores: Vec<Score> = Vec::new();
+    let (mut scores, mut silent): (Vec<Score>, Vec<String>) = (Vec::new(), Vec::new());
     for case in &cases {
-        let (model, alignment) = match &args.trained {
-            Some(folder) => (app.load(&folder.join(case.id()).display().to_string())?, case.alignment()),
-            None => (case.model(app.globals.dtype)?, Alignment::identity(case.compiled())),
-        };
+        let (model, alignment) = subject(app, args, case)?;
         for method in &methods {
             app.check_stop()?;
             match score::score(case, &model, &alignment, method, args.n, app.globals.seed) {
-                Ok(found) => scores.extend(found),
+                Ok(Some(found)) => scores.push(found),
+                Ok(None) => silent.push(format!("{method} on case {}", case.id())),
                 // what the other methods found is not lost
                 Err(e) => app.warn(format!("case {}, {method}: {e}", case.id())),
             }
@@ -71,8 +80,16 @@ pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
         }
     }
     drop(bar);
+    let why = "needs classes, of which one is right; the case's outputs are numbers";
     if scores.is_empty() {
-        return Err(Error::argument("nothing could be scored", "choose other cases or methods"));
+        let message = match silent.first() {
+            Some(first) => format!("nothing could be scored: {first} {why}"),
+            None => "nothing could be scored".to_owned(),
+        };
+        return Err(Error::argument(message, "choose other methods (exact, acdc, eap-ig-inputs) or cases"));
+    }
+    if let Some(first) = silent.first() {
+        app.printer.status(&format!("{} not scored: {first} {why}", silent.len()));
     }
     run.finish("case-scores", &json!({"scores": scores}), None)?;
     print(app, &scores, cases.len())?;
@@ -81,6 +98,14 @@ pub(crate) fn run(app: &App<'_>, args: &ScoreArgs) -> Result<Outcome> {
         files::write_atomic(path, &markdown(&table))?;
     }
     Ok(Outcome::Done)
+}
+
+/// The model of a case that is scored, and where the case's nodes are in it.
+fn subject(app: &App<'_>, args: &ScoreArgs, case: &Case) -> Result<(Model, Alignment)> {
+    Ok(match &args.trained {
+        Some(folder) => (app.load(&folder.join(case.id()).display().to_string())?, case.alignment()),
+        None => (case.model(app.globals.dtype)?, Alignment::identity(case.compiled())),
+    })
 }
 
 fn methods(names: &[String]) -> Result<Vec<&'static str>> {

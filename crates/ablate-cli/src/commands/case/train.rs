@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::app::App;
 use crate::outcome::Outcome;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::table::{Table, number, percent};
 
 /// Train an ordinary transformer that keeps a case's circuit at known nodes (strict IIT)
@@ -108,7 +108,7 @@ pub(crate) fn run(app: &App<'_>, args: &TrainArgs) -> Result<Outcome> {
         .map_err(|source| Error::Write { path: args.output.clone(), source })?;
     let checkpoint = args.output.join("training.checkpoint");
     files::check_writable(&checkpoint)?;
-    let mut run = Run::start(app, app.manifest(None, Conventions::default()), None)?;
+    let manifest = app.manifest(None, Conventions::default());
     let mut trainer = start(app, &case, &recipe, &checkpoint)?;
     if app.globals.explain {
         let line = format!(
@@ -117,9 +117,10 @@ pub(crate) fn run(app: &App<'_>, args: &TrainArgs) -> Result<Outcome> {
             trainer.batches(),
             recipe.batch
         );
-        app.printer.line(&line)?;
-        return Ok(Outcome::Done);
+        app.printer.note(&line)?;
+        return run::explain_passes(app, Some(&trainer.model()?), manifest, trainer.estimate()?, None);
     }
+    let mut run = Run::start(app, manifest, None)?;
     train(app, &mut trainer, &checkpoint)?;
     let model = trainer.model()?;
     handover::write(&args.output, &case, &model, &case.alignment(), &handover::training_meta(&recipe), 100)?;

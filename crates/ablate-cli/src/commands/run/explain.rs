@@ -16,6 +16,7 @@ use super::plan::{self, Places, Step};
 use super::{enter, line, runner, time};
 use crate::app::App;
 use crate::args::Target;
+use crate::cli::Globals;
 use crate::commands;
 use crate::outcome::Outcome;
 use crate::table::{Table, bytes, si};
@@ -148,14 +149,7 @@ fn one(app: &App<'_>, step: &Step, entry: &mut Known) -> Result<()> {
     // what is borrowed may be of an earlier version of the step
     folder::remove(Path::new(&step.result()))?;
     let cli = plan::read(step).map_err(|e| Error::argument(e.to_string(), "report this"))?;
-    let mut globals = cli.globals.clone();
-    globals.explain = !makes_data(step);
-    globals.threads = app.globals.threads;
-    globals.offline = app.globals.offline;
-    globals.quiet = app.globals.quiet;
-    if !step.words.iter().any(|w| w.starts_with("--memory")) {
-        globals.memory = app.globals.memory;
-    }
+    let globals = Globals { explain: !makes_data(step), ..plan::globals(step, &cli, app.globals) };
     app.printer.note(&format!("{}: ablate {}", step.name, line(&step.words)))?;
     runner::make_folder(step)?;
     let inner = app.step(&globals, app.printer, tables::of(&cli.command), (step.command(), None));

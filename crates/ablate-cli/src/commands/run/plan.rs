@@ -7,7 +7,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use super::file::{Experiment, StepText};
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Globals};
 
 /// Flags that belong to `ablate run` itself, with what to do instead.
 const OURS: [(&str, &str); 6] = [
@@ -141,6 +141,20 @@ pub(super) fn plan(experiment: &Experiment, places: &Places) -> Result<Vec<Step>
 /// The command line of a step, read.
 pub(super) fn read(step: &Step) -> std::result::Result<Cli, clap::Error> {
     Cli::try_parse_from(step.command())
+}
+
+/// The flags that a step runs under: what belongs to `ablate run` is `ours`, the rest is the step's own.
+pub(super) fn globals(step: &Step, cli: &Cli, ours: &Globals) -> Globals {
+    let own_memory = step.words.iter().any(|w| w == "--memory" || w.starts_with("--memory="));
+    Globals {
+        quiet: ours.quiet,
+        verbose: ours.verbose,
+        threads: ours.threads,
+        offline: ours.offline,
+        device: ours.device.clone(),
+        memory: if own_memory { cli.globals.memory } else { ours.memory },
+        ..cli.globals.clone()
+    }
 }
 
 /// Checks a step as the program reads its command line.

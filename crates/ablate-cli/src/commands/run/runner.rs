@@ -138,13 +138,7 @@ impl<'a> Runner<'a> {
     /// Runs a step and notes what came of it.
     fn execute(&mut self, i: usize, step: &Step) -> Result<()> {
         let cli = plan::read(step).map_err(|e| Error::argument(e.to_string(), "report this"))?;
-        let mut globals = cli.globals.clone();
-        let ours = self.app.globals;
-        (globals.quiet, globals.verbose, globals.threads) = (ours.quiet, ours.verbose, ours.threads);
-        (globals.offline, globals.device) = (ours.offline, ours.device.clone());
-        if !step.words.iter().any(|w| w == "--memory" || w.starts_with("--memory=")) {
-            globals.memory = ours.memory;
-        }
+        let globals = plan::globals(step, &cli, self.app.globals);
         let out = self.app.printer;
         out.note(&format!("{}: ablate {}", step.name, line(&step.words)))?;
         // of a report only its sentences are printed: the figures are in the page

@@ -37,6 +37,7 @@ use super::labels::Labels;
 use super::{Alignment, Case, Inputs};
 use crate::adam::Adam;
 use crate::error::{Error, Result};
+use crate::run::Passes;
 
 /// Parts of a batch whose gradients are taken side by side. Fixed, so that sums do not depend on the number of threads.
 const PARTS: usize = 2;
@@ -165,6 +166,19 @@ impl<'c> Trainer<'c> {
     /// Batches of an epoch.
     pub fn batches(&self) -> usize {
         self.train.len().div_ceil(self.recipe.batch)
+    }
+
+    /// What the epochs that are left would take at most, their validation left out. A pair's behaviour step is a forward and
+    /// a backward pass (which counts as two), the other two steps have the ablation input's forward pass beside them.
+    ///
+    /// # Errors
+    /// Weights that are not finite.
+    pub fn estimate(&self) -> Result<Passes> {
+        const STEPS: usize = 3 + 4 + 4;
+        let ids = self.train.iter().map(|&i| self.inputs.ids[i].clone()).collect();
+        let batch = Inputs::of(self.case, ids)?.batch(self.config.d_vocab, self.config.n_ctx)?;
+        let epochs = self.recipe.epochs.saturating_sub(self.history.len());
+        Ok(Passes::plain(&self.model()?, &batch, (STEPS * epochs) as u64, self.config.d_vocab_out))
     }
 
     /// Whether the goal is reached, or every epoch done.

@@ -1,7 +1,9 @@
 //! Identities of the methods without golden data.
 
 use ablate::Ablation;
-use ablate::discover::{Attributed, Attribution, Endpoints, Method, attribute_with, gim, relp};
+use ablate::discover::{
+    Attributed, Attribution, Endpoints, Learning, Method, attribute_with, attribution_passes, gim, relp,
+};
 use ablate::graph::{Level, NodeId, Plan, ReaderId, Source};
 use ablate::metric::Metric;
 use ablate::model::engine::backward::{KEEP, NormRule};
@@ -224,5 +226,31 @@ fn levels_and_sources_are_checked() {
     refused(Method::EapGp { steps: 3 }, zero, "corrupt run");
     for name in Method::NAMES {
         assert_eq!(Method::parse(name, 5, Endpoints::Right).unwrap().name(), name);
+    }
+}
+
+#[test]
+fn passes_are_known_before() {
+    let kind = &kinds()[0];
+    let w = plain(kind, 7);
+    let data = batch(&kind.cfg, &[5, 3, 4]);
+    for name in Method::NAMES {
+        let method = Method::parse(name, 3, Endpoints::Both).unwrap();
+        let level = method.only_level().unwrap_or(Level::Edge);
+        for source in [Source::Resample, Source::Zero, Source::Mean, Source::ResampleOther { seed: 1 }] {
+            let learning = method.learns().then(|| Learning { steps: 3, batch: 2, ..Learning::of(method) });
+            let setup =
+                Attribution { ablation: Ablation::of(source), level, learning, ..Attribution::default() };
+            // some methods take their points from the corrupt text alone
+            let Ok(got) = attribute_with(&kind.cfg, &w, &data, method, &setup) else { continue };
+            let said = attribution_passes(&kind.cfg, method, &setup, data.len());
+            if method.learns() {
+                // a step takes whole parts of the rows, of about as many as asked for
+                assert!(said.forward - said.backward == got.cost.forward - got.cost.backward, "{name}");
+                assert!((said.backward / 2..=2 * said.backward).contains(&got.cost.backward), "{name}");
+            } else {
+                assert_eq!(said, got.cost, "{name} {source:?}");
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Where scrubbing is path patching or activation patching, it has their numbers; on every architecture, three layers.
 
 use ablate::graph::{Graph, Kv, Node, Plan, Positions, Reader, Side, Site, Slot, Source};
-use ablate::model::{Batch, Model};
+use ablate::model::{Batch, Model, Row};
 use ablate::path::{After, Route, Through};
-use ablate::scrub::{Hypothesis, Measured, Sampler, Scrub, ScrubSetup};
+use ablate::scrub::{Baseline, Hypothesis, Measured, Sampler, Scrub, ScrubSetup};
 use ablate::{Ablation, Metric, Setup, Silent, Study};
 
 use super::brute::{ARCHS, hypothesis, load, rows};
@@ -163,4 +163,32 @@ fn memory_and_rows_do_not_change_numbers() {
         // every component behind a0.h2 has one assignment of its own
         assert_eq!((large.0.cells, large.0.width), (1 + 2 * 5 + 1 + 1 - 1, 1), "{:?}", large.0);
     }
+}
+
+/// Rows that share drawn rows go into one memory block, wherever they stand.
+#[test]
+fn rows_that_share_drawn_rows_are_run_once() {
+    let model = load("gpt2");
+    let whole = rows(&model);
+    // those of one length
+    let rows =
+        whole.rows()[..6].iter().enumerate().map(|(i, row)| Row { group: i % 2, ..row.clone() }).collect();
+    let groups = vec!["a".to_owned(), "b".to_owned()];
+    let batch = Batch::new(rows, groups, model.config().d_vocab, model.config().n_ctx).unwrap();
+    let run = |budget| {
+        let setup = ScrubSetup { budget, ..ScrubSetup::default() };
+        let mut h = hypothesis(&[("logits", "a", &["a0.h2 -[*]-> logits"], "same(group)")]);
+        h.claims[0].others = Sampler::Exact;
+        h.baseline = Baseline::Corrupt;
+        Scrub::new(&model, batch.clone(), h, setup, None).unwrap()
+    };
+    let whole = run(1 << 30).cost().unwrap();
+    let mut sizes = (1..100).map(|i| 4096 * i).filter(|&budget| run(budget).cost().unwrap().blocks == 2);
+    let apart = sizes.find(|&budget| run(budget).cost().unwrap().plain_rows == whole.plain_rows);
+    let budget = apart.expect("two blocks, one for each group");
+    let (small, large) = (run(budget), run(1 << 30));
+    let (small, large) = (small.run(&mut Silent).unwrap(), large.run(&mut Silent).unwrap());
+    close("scrubbed", &small.scrubbed, &large.scrubbed);
+    close("baseline", &small.baseline, &large.baseline);
+    close("original", &small.original, &large.original);
 }
