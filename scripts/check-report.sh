@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes reports on a built-in model, one of them from hostile files, and uses them in headless Chromium (scripts/check-report.mjs).
+# Makes reports on a built-in model, one of them from hostile files, and uses them in headless Chromium (scripts/check-report.mjs);
+# so with the pages of `ablate view` (scripts/check-view.mjs).
 # Screenshots go to target/report-screenshots, or to the folder that ABLATE_SCREENSHOTS names.
 # Exit 0: passed. Exit 3: no browser can be had here; says SKIPPED loudly. Anything else: failed.
 set -euo pipefail
@@ -53,21 +54,12 @@ run select scores.json --top 12 --absolute --prune -o edges.json
 run verify $model edges.json induction.jsonl --curve --scores scores.json --tests --random 20 --completeness --minimality --json evaluation.json
 run case effects 3 -n 20 --scales 0,0.5,1,2 --json effects.json
 run predict $model "cat dog bird cat" --json prediction.json
-# the formats of commands whose results are only read here
-cat >interactions.json <<'J'
-{"format": "ablate/interactions", "version": 1, "degree": 2, "residual": 0.01,
- "terms": [{"nodes": [], "coefficient": -0.9}, {"nodes": ["a0.h2"], "coefficient": 0.4}, {"nodes": ["a2.h1"], "coefficient": 0.3},
-           {"nodes": ["a0.h2", "a2.h1"], "coefficient": 9.1}], "pairs": [{"nodes": ["a0.h2", "a2.h1"], "naive": -7.9}]}
-J
-cat >scrub.json <<'J'
-{"format": "ablate/scrub", "version": 1, "recovered": 0.93, "interval": [0.9, 0.95], "title": "induction", "metric_name": "logit-diff",
- "original": {"mean": 8.8, "std_err": 0.1}, "scrubbed": {"mean": 8.1, "std_err": 0.2}, "baseline": {"mean": -0.9, "std_err": 0.2},
- "nodes": [{"name": "output", "parent": null, "paths": ["logits"], "sampler": "exact"},
-           {"name": "induction", "parent": "output", "paths": ["a2.h1->logits"], "sampler": "same answer"},
-           {"name": "previous", "parent": "induction", "paths": ["a0.h2->a2.h1<k>"], "sampler": "same token"}]}
-J
+run interactions $model induction.jsonl --nodes a0.h2,a2.h1 --degree 2 --json interactions.json
+run scrub $model "$root/hypotheses/induction.toml" induction.jsonl --json scrub.json
+run backups $model induction.jsonl --group a2.h1 --ablation resample --json backups.json
+run case score --method exact,eap-ig-inputs,random --cases 3,13 -n 20 --json methods.json
 run report heads.json all.json curve.json grid.json grid-heads.json circuit.json random.json comparison.json scores.json edges.json \
-    evaluation.json effects.json prediction.json interactions.json scrub.json \
+    evaluation.json effects.json prediction.json interactions.json scrub.json backups.json methods.json \
     -o "$out/whole.html" --markdown "$out/whole.md" --figures "$out/figures" --model $model --data induction.jsonl --prompts 2
 run report heads.json -o "$out/small.html"
 run demo -o "$out/demo.html"
@@ -76,8 +68,10 @@ run run "$root/experiments/000-interactions.toml" -o 000
 sed -e 's/case train 3 -o {train\/model}/& --inputs 600 --epochs 1/' -e 's/--case 3 --scales/--case 3 -n 12 --scales/' \
     "$root/experiments/001-node-effects.toml" >001.toml
 run run 001.toml -o 001
-cp 000/report.html "$out/experiment-000.html"
-cp 001/report.html "$out/experiment-001.html"
+mkdir runs
+mv 000 001 runs
+cp runs/000/report.html "$out/experiment-000.html"
+cp runs/001/report.html "$out/experiment-001.html"
 # names, prompts and warnings that would run if they were markup; a file cut short, one of another version, one of another program
 python3 - <<'P'
 import json
@@ -95,6 +89,9 @@ json.dump(trace, open("hostile.json", "w"))
 tree = {"name": bad, "x": bad, "children": [{"name": "=1+1", "children": []}]}
 json.dump({"format": "ablate/scrub", "version": 1, bad: bad, "tree": tree}, open("hostile-scrub.json", "w"))
 json.dump({"format": "ablate/interactions", "version": 1, "terms": [{"nodes": [bad, "b"], "coefficient": 1}]}, open("hostile-i.json", "w"))
+json.dump({"format": "ablate/signals", "version": 1, "senders": [bad], "receivers": bad, "rows": [
+    {"kind": bad, "verdict": "carried", "score": {"value": 1, "interval": [0, 2]}, "attention": [{"to": bad, "weight": {"value": 1, "interval": [0, 1]}}]}]},
+          open("hostile-s.json", "w"))
 json.dump({"format": "ablate/prediction", "version": 1, "texts": [bad], "top": [{"token": bad, "id": 1, "logit": 1, "probability": 1}]},
           open("hostile-p.json", "w"))
 open("cut.json", "w").write(open("heads.json").read()[:900])
@@ -104,11 +101,19 @@ row = {"clean_tokens": [9, 17, 3, 9], "corrupt_tokens": [9, 17, 3, 5], "answer_t
 open("tokens.jsonl", "w").write(json.dumps(row) + "\n")
 P
 cp hostile.json '<img src=x onerror=hacked=1>.json'
-run report hostile.json '<img src=x onerror=hacked=1>.json' hostile-scrub.json hostile-i.json hostile-p.json cut.json newer.json unknown.json \
+run report hostile.json '<img src=x onerror=hacked=1>.json' hostile-scrub.json hostile-i.json hostile-s.json hostile-p.json cut.json newer.json unknown.json \
     heads.json -o "$out/hostile.html" --markdown "$out/hostile.md" --figures "$out/hostile-figures" --model $model --data tokens.jsonl
 for part in "cut" "newer" "unknown"; do
     grep -q "$part" "$out/hostile.md" || { echo "FAILED: the report does not name $part.json" >&2; exit 1; }
 done
+"$ablate" view runs --no-open --port 0 >view.log 2>&1 &
+viewer=$!
+trap 'kill $viewer 2>/dev/null; rm -rf "$work"' EXIT
+for _ in $(seq 100); do
+    url=$(grep -o 'http://[0-9.:]*/' view.log | head -1) && [ -n "$url" ] && break
+    sleep 0.1
+done
 cd "$root"
+node scripts/check-view.mjs "$out" "$url" "$work/runs" "$ablate" "$root/experiments/000-interactions.toml"
 node scripts/check-report.mjs "$out" "$out/whole.html" "$out/small.html" "$out/demo.html" "$out/hostile.html" "$out/experiment-000.html" "$out/experiment-001.html"
 echo "screenshots: ${out#"$root"/}"

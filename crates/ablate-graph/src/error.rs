@@ -190,6 +190,9 @@ impl Error {
                 "a NaN usually means overflow in the run: try --dtype f32 or a smaller --scale".into(),
             ),
             Self::TooMany { available, .. } => Some(format!("ask for at most {available}")),
+            Self::Json { .. } => Some(
+                "the file may be cut short, or be of another kind: write it again, or copy it whole".into(),
+            ),
             Self::Version { .. } => Some("a newer program wrote this file; update".into()),
             Self::Format { expected, .. } => Some(format!("this needs a `{expected}` file")),
             _ => None,

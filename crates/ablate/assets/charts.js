@@ -76,7 +76,7 @@ A.bars = (figure, title) => {
   const bars = figure.bars.map((b, i) => ({ ...b, i, half: 1.96 * (b.std_err || 0) }));
   const longest = d3.max(bars, (b) => Math.min(34, b.name.length)) || 4;
   const svg = Plot.plot({
-    width: 860, height: 66 + 22 * bars.length, marginLeft: 20 + 7 * longest, marginRight: 70, marginBottom: 46, marginTop: 10,
+    width: 860, height: 66 + 22 * bars.length, marginLeft: 20 + 7 * longest, marginRight: 70, marginBottom: 46, marginTop: figure.rules.length > 0 ? 26 : 10,
     x: { label: figure.value_label, labelArrow: "none", labelAnchor: "center", labelOffset: 36, nice: true },
     y: { type: "band", domain: d3.range(bars.length), tickFormat: (i) => A.short(bars[i].name, 34), label: null, tickSize: 0, padding: 0.25 },
     marks: [
@@ -84,6 +84,8 @@ A.bars = (figure, title) => {
       Plot.barX(bars, { x1: 0, x2: "value", y: "i", fill: "white" }),
       Plot.ruleY(bars.filter((b) => b.half > 0), { y: "i", x1: (b) => b.value - b.half, x2: (b) => b.value + b.half, stroke: "currentColor", strokeWidth: 1.2, pointerEvents: "none" }),
       Plot.ruleX([0], { stroke: "currentColor", pointerEvents: "none" }),
+      Plot.ruleX(figure.rules, { x: "at", stroke: "currentColor", strokeOpacity: 0.55, strokeDasharray: "4,3", pointerEvents: "none" }),
+      Plot.text(figure.rules, { x: "at", text: "name", frameAnchor: "top", textAnchor: "start", dy: -16, fill: "currentColor" }),
       Plot.text(bars, { x: (b) => Math.max(0, b.value + b.half), y: "i", text: (b) => A.number(b.value), dx: 6, textAnchor: "start", fill: "currentColor" }),
     ],
   });

@@ -144,6 +144,49 @@ fn explain_runs_nothing_and_says_what_would_run() {
     }
 }
 
+/// Commands that run no plans say what they take in the same words, and write nothing but that.
+#[test]
+fn every_command_explains_itself_as_a_file() {
+    let folder = folder();
+    let at = folder.path();
+    induction(at, 20);
+    let sweep = ["sweep", "builtin:induction", "induction.jsonl", "-q", "--json", "heads.json"];
+    ablate(at).args(sweep).assert().success();
+    let on = ["builtin:induction", "induction.jsonl"];
+    let runs: [(&str, Vec<&str>); 13] = [
+        ("predict", vec!["builtin:induction", "cat dog cat"]),
+        ("heads", on.to_vec()),
+        ("capture", [&on[..], &["--hooks", "resid_post", "-o", "acts"]].concat()),
+        ("discover", [&on[..], &["--method", "eap"]].concat()),
+        ("discover", [&on[..], &["--method", "eap-ig-inputs", "--certify", "0"]].concat()),
+        ("backups", [&on[..], &["--group", "a2.h1"]].concat()),
+        ("interactions", [&on[..], &["--nodes", "a0.h2,a2.h1", "--degree", "2"]].concat()),
+        ("case", vec!["effects", "3", "-n", "10"]),
+        ("case", vec!["train", "3", "-o", "trained", "--inputs", "600", "--epochs", "2"]),
+        ("case", vec!["score", "--method", "exact,eap-ig-inputs", "--cases", "3", "-n", "10"]),
+        ("report", vec!["heads.json", "-o", "page.html", "--model", on[0], "--data", on[1]]),
+        // nothing is run by these
+        ("compare", vec!["heads.json", "heads.json"]),
+        ("task", vec!["induction", "--model", "builtin:induction", "-n", "4", "-o", "new.jsonl"]),
+    ];
+    let before = std::fs::read_dir(at).unwrap().count();
+    for (command, args) in &runs {
+        let out = ablate(at).arg(command).args(args).args(["--explain", "--json", "-"]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{command} {args:?}: {said}");
+        let out: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        header(&out, "plan");
+        let least = if ["compare", "task"].contains(command) { -1.0 } else { 0.0 };
+        for key in ["passes", "flops"] {
+            assert!(out["estimate"][key].as_f64().unwrap() > least, "{command} {args:?} {key}");
+        }
+        assert!(out["estimate"]["peak_bytes"].as_f64().unwrap() > 0.0, "{command} {args:?}");
+    }
+    // a folder that is written at the end is checked before
+    let left = std::fs::read_dir(at).unwrap().filter(|e| e.as_ref().unwrap().file_name() != "trained");
+    assert_eq!(left.count(), before);
+}
+
 #[test]
 fn compare_measures_sets() {
     let folder = folder();

@@ -42,7 +42,7 @@ pub struct Inputs {
 }
 
 /// The kinds that a page shows.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 19] = [
     "scores",
     "circuit",
     "importances",
@@ -55,6 +55,10 @@ pub const KINDS: [&str; 15] = [
     "heads",
     "interactions",
     "scrub",
+    "signals",
+    "backups",
+    "training",
+    "case-scores",
     "prediction",
     "compress",
     "model",

@@ -1,5 +1,7 @@
 //! The verdict: what the files say, in sentences, and what about it is doubtful.
 
+mod claims;
+
 use std::collections::BTreeMap;
 
 use ablate_graph::Level;
@@ -19,8 +21,18 @@ const GOOD: f64 = 0.8;
 const HALF: f64 = 0.5;
 
 /// Kinds of files, those whose results weigh most first.
-const WEIGHTS: [&str; 8] =
-    ["evaluation", "trace", "demo", "scores", "scrub", "case", "comparison", "interactions"];
+const WEIGHTS: [&str; 10] = [
+    "evaluation",
+    "trace",
+    "demo",
+    "scores",
+    "scrub",
+    "signals",
+    "backups",
+    "case",
+    "comparison",
+    "interactions",
+];
 
 /// The first sentence, the others, and what is doubtful.
 pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>, Vec<Statement>) {
@@ -34,6 +46,8 @@ pub(super) fn of(inputs: &Inputs) -> (Statement, Vec<Statement>, Vec<Statement>)
                 "demo" => said.demo(),
                 "scores" => said.scores(),
                 "scrub" => said.scrub(),
+                "signals" => said.signals(),
+                "backups" => said.backups(),
                 "case" => said.case(),
                 "comparison" => said.comparison(),
                 _ => said.interactions(),
@@ -323,8 +337,16 @@ impl Said<'_> {
                 if top.std_err > 0.0 { format!(" ± {}", number(top.std_err)) } else { String::new() };
             let sentence = if exact {
                 let verb = if top.score >= 0.0 { "lowers" } else { "raises" };
+                let (what, act) = match method {
+                    "path" => {
+                        let into = self.input.value.pointer("/method/receivers").and_then(Value::as_str);
+                        let into = into.unwrap_or("the receivers");
+                        (format!("path into {into} that matters most alone is from"), "patching")
+                    }
+                    _ => (format!("{kind} that matters most alone is"), "ablating"),
+                };
                 format!(
-                    "The {kind} that matters most alone is {name}: ablating it {verb} {metric} by {}{error}{of}.",
+                    "The {what} {name}: {act} it {verb} {metric} by {}{error}{of}.",
                     number(top.score.abs())
                 )
             } else {
@@ -356,30 +378,6 @@ impl Said<'_> {
             }
             None => {}
         }
-    }
-
-    fn scrub(&mut self) {
-        let v = &self.input.value;
-        let Some(share) = num(v, "recovered") else {
-            let text = "The file does not say how much of the behaviour the hypothesis recovers.";
-            return self.doubt(Tone::Doubt, text.into());
-        };
-        let ends: Vec<f64> = list(v, "interval").iter().filter_map(Value::as_f64).collect();
-        let interval = match ends[..] {
-            [low, high] => format!(" (95 % interval {} to {})", percent(100.0 * low), percent(100.0 * high)),
-            _ => String::new(),
-        };
-        let title = Some(text(v, "title"))
-            .filter(|t| !t.is_empty())
-            .map_or(String::new(), |t| format!(" \u{201c}{t}\u{201d}"));
-        let tone = if share >= GOOD { Tone::Good } else { Tone::Doubt };
-        self.say(
-            tone,
-            format!(
-                "Scrubbed by the hypothesis{title}, the model keeps {} of the behaviour{interval}.",
-                percent(100.0 * share)
-            ),
-        );
     }
 
     fn case(&mut self) {
@@ -430,26 +428,6 @@ impl Said<'_> {
                 format!("{files} circuits overlap with a Jaccard index of {between} (1 = the same)."),
             );
         }
-    }
-
-    fn interactions(&mut self) {
-        let size = |t: &Value| num(t, "coefficient").or_else(|| num(t, "naive")).unwrap_or_default();
-        let v = &self.input.value;
-        let all = list(v, "terms").iter().chain(list(v, "pairs"));
-        let several = all.filter(|t| super::read::strings(t, "nodes").len() >= 2);
-        let Some(term) = several.max_by(|a, b| size(a).abs().total_cmp(&size(b).abs())) else { return };
-        let names = super::read::strings(term, "nodes");
-        let pair = list(v, "pairs").iter().find(|p| super::read::strings(p, "nodes") == names);
-        let shows = pair.map(|p| text(p, "shows")).filter(|s| !s.is_empty());
-        let shows = shows.map_or(String::new(), |s| format!(" ({s})"));
-        self.say(
-            Tone::Plain,
-            format!(
-                "The largest interaction is between {}: {}{shows}.",
-                names.join(" and "),
-                number(size(term))
-            ),
-        );
     }
 
     /// What makes results on these rows doubtful, and what the run warned of.

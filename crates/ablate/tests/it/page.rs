@@ -129,6 +129,34 @@ fn other_kinds() -> Vec<(&'static str, Value)> {
                 {"name": "heads", "parent": "root", "depth": 1, "paths": ["a2.h1"], "sampler": "same answer", "rows": [1, 0]}]}),
         ),
         (
+            "signals",
+            json!({"format": "ablate/signals", "version": 1, "senders": ["a0.h1"], "receivers": "a2.h1<q>", "share_of": "names", "bound": 0.1,
+            "attention": [{"to": "S2", "weight": {"value": 0.6, "interval": [0.5, 0.7]}, "same_index": null, "same_distance": null}],
+            "rows": [{"kind": "names", "score": {"value": 2.5, "interval": [2.0, 3.0]}, "share": {"value": 1.0, "interval": [1.0, 1.0]}, "verdict": "carried",
+                "attention": [{"to": "S2", "weight": {"value": 0.2, "interval": [0.1, 0.3]}, "same_index": {"value": 0.4, "interval": [0.3, 0.5]}}]},
+                {"kind": "prefix", "score": {"value": 0.1, "interval": [0.0, 0.2]}, "share": {"value": 0.04, "interval": [0.0, 0.08]}, "verdict": "not carried"}]}),
+        ),
+        (
+            "backups",
+            json!({"format": "ablate/backups", "version": 1, "group": ["a2.h1"], "bound": 0.05, "base": {"clean": 8.0, "n": 40},
+            "without": {"value": 3.0, "interval": [2.5, 3.5]},
+            "rows": [{"name": "a2.h0", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 1.1, "interval": [0.9, 1.3]},
+                "growth": {"value": 1.0, "interval": [0.8, 1.2]}, "backup": true},
+                {"name": "a2.h2", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 0.1, "interval": [0.0, 0.2]},
+                "growth": {"value": 0.0, "interval": [-0.1, 0.1]}, "backup": false}]}),
+        ),
+        (
+            "training",
+            json!({"format": "ablate/training", "version": 1, "case": "3", "reached": true, "recipe": {"goal": 99.5},
+            "epochs": [{"epoch": 1, "validation": {"accuracy": 40.0, "iia": 35.0, "strict_accuracy": 45.0}},
+                {"epoch": 2, "validation": {"accuracy": 99.9, "iia": 99.6, "strict_accuracy": 99.7}}]}),
+        ),
+        (
+            "methods",
+            json!({"format": "ablate/case-scores", "version": 1, "scores": [{"case": "3", "method": "exact", "edge_auroc": 1.0,
+                "edge_auroc_signed": 0.9, "node_auroc": 1.0, "edge_precision": 1.0, "node_precision": 1.0, "edges": [3, 20], "seconds": 0.1}]}),
+        ),
+        (
             "behaviour",
             json!({"format": "ablate/heads", "version": 1,
             "attention": [{"head": "a0.h1", "to": "S2", "weight": {"value": 0.3, "std_err": 0.1, "n": 9}}],
@@ -257,6 +285,29 @@ fn verdicts_come_first_and_say_what_is_doubtful() {
     assert_eq!(bad.headline.tone, Tone::Bad);
     assert!(said(&bad, Tone::Bad, "does not pass: equivalence"));
     assert!(said(&of(scores(small(), Level::Edge)), Tone::Doubt, "uncertified"));
+}
+
+#[test]
+fn claims_are_summed_up() {
+    let kind = |name: &str| every_kind().into_iter().find(|(n, _)| *n == name).unwrap().1;
+    let of = |file: Value| page(&[("x", file)]);
+    assert_eq!(
+        of(kind("signals")).headline.text,
+        "The path from a0.h1 to a2.h1<q> carries names; it does not carry prefix."
+    );
+    let text = of(kind("backups")).headline.text;
+    assert_eq!(text, "Without a2.h1 the metric goes from 8.000 to 3.000; a2.h0 does more by itself.");
+    let mut path = scores(small(), Level::Node);
+    path["method"] = json!({"name": "path", "receivers": "a2.h1<q>"});
+    let text = of(path).headline.text;
+    assert!(text.starts_with("The path into a2.h1<q> that matters most alone is from a"), "{text}");
+    assert!(text.contains(": patching it "), "{text}");
+    assert_eq!(of(kind("scrub")).headline.tone, Tone::Good);
+    let mut more = kind("scrub");
+    more["recovered"] = json!(1.35);
+    let more = of(more);
+    assert_eq!(more.headline.tone, Tone::Doubt);
+    assert!(more.doubts.iter().any(|d| d.text.contains("better than the model itself")), "{:?}", more.doubts);
 }
 
 #[test]

@@ -169,7 +169,7 @@ where
         let half = NORMAL * b.std_err.unwrap_or(0.0);
         [b.value - half, b.value + half]
     });
-    let (low, high) = range(ends.chain([0.0]));
+    let (low, high) = range(ends.chain([0.0]).chain(bars.rules.iter().map(|r| r.at)));
     let longest = bars.bars.iter().map(|b| b.name.chars().count().min(NAME)).max().unwrap_or(0) as i32;
     let (x0, x1) = (24 + 8 * longest, 810);
     let place = |v: f64| x0 + ((v - low) / (high - low) * f64::from(x1 - x0)).round() as i32;
@@ -206,5 +206,10 @@ where
         )?;
     }
     pen.line(area, &[(place(0.0), top), (place(0.0), bottom)], GREY.to_rgba(), 1)?;
+    for rule in &bars.rules {
+        let x = place(rule.at);
+        pen.line(area, &[(x, top), (x, bottom)], GREY.to_rgba(), 1)?;
+        pen.text(area, &rule.name, (x, top - 3), &Ink::small().at(HPos::Left, VPos::Bottom))?;
+    }
     pen.text(area, &bars.value_label, (x0, bottom + 24), &Ink::small())
 }

@@ -11,6 +11,7 @@ mod nodes;
 mod other;
 mod scales;
 mod scrub;
+mod signals;
 mod tests;
 
 use serde_json::Value;
@@ -48,7 +49,7 @@ impl<'a> Material<'a> {
 type Make = fn(&mut Material<'_>) -> Vec<Figure>;
 
 /// Name, title, what it is about, how to make it, and the function that does.
-const PARTS: [(&str, &str, &str, &str, Make); 11] = [
+const PARTS: [(&str, &str, &str, &str, Make); 12] = [
     (
         "circuit",
         "The circuit",
@@ -104,6 +105,13 @@ const PARTS: [(&str, &str, &str, &str, Make); 11] = [
         "How much of the behaviour a hypothesis about the circuit explains.",
         "`ablate scrub`",
         scrub::figures,
+    ),
+    (
+        "signals",
+        "Information and backups",
+        "Which information a path carries, and which nodes do more once others are gone.",
+        "`ablate signals` or `ablate backups`",
+        signals::figures,
     ),
     (
         "comparison",

@@ -1,9 +1,9 @@
-//! Predictions, compressed models, shapes: as tables.
+//! Predictions, compressed models, shapes, scored methods: as tables. Training: as lines.
 
 use serde_json::Value;
 
-use super::Material;
-use crate::page::figure::{Body, Figure, Table, cell, maybe};
+use super::{Material, figure};
+use crate::page::figure::{Body, Figure, Lines, Point, Rule, Series, Table, cell, maybe};
 use crate::page::read::{Input, list, num, strings, text};
 
 pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
@@ -12,6 +12,8 @@ pub(super) fn figures(material: &mut Material<'_>) -> Vec<Figure> {
         match input.kind.as_str() {
             "prediction" => out.push(prediction(input)),
             "compress" => out.push(plain(input, "Compressed model")),
+            "training" => out.extend(training(input)),
+            "case-scores" => out.extend(methods(input)),
             "model" => out.push(plain(input, "Shape of the model")),
             _ => {}
         }
@@ -46,6 +48,49 @@ fn prediction(input: &Input) -> Figure {
         body: Body::Table,
         table,
     }
+}
+
+/// What each epoch reached.
+fn training(input: &Input) -> Option<Figure> {
+    const REACHED: [(&str, &str); 3] =
+        [("accuracy", "accuracy"), ("iia", "interchange accuracy"), ("strict_accuracy", "strict accuracy")];
+    let mut table = Table::new(&["epoch", "accuracy", "interchange accuracy", "strict accuracy"]);
+    let mut series = REACHED.map(|(_, name)| Series { name: name.into(), ..Series::default() });
+    for epoch in list(&input.value, "epochs") {
+        let (Some(x), Some(found)) = (num(epoch, "epoch"), epoch.get("validation")) else { continue };
+        let values = REACHED.map(|(key, _)| num(found, key));
+        for (series, value) in series.iter_mut().zip(values) {
+            series.points.extend(value.map(|y| Point { x, y, ..Point::default() }));
+        }
+        table.row([cell(x)].into_iter().chain(values.map(maybe)).collect::<Vec<_>>());
+    }
+    let goal = input.value.pointer("/recipe/goal").and_then(Value::as_f64);
+    let rules = goal.map(|at| Rule { at, name: "goal".into() }).into_iter().collect();
+    let lines = Lines {
+        x_label: "epoch".into(),
+        y_label: "percent of the test pairs".into(),
+        rules,
+        ..Lines::default()
+    };
+    let body = Body::Lines(Lines { series: series.into(), ..lines });
+    let title = format!("Training of case {}", text(&input.value, "case"));
+    let how = "Of the outputs on test pairs, the share that is the case's: as they are, with nodes of the circuit \
+               exchanged, and with nodes outside it exchanged.";
+    (!table.rows.is_empty()).then(|| figure(input, &title, how, body, table))
+}
+
+/// How well methods found known circuits.
+fn methods(input: &Input) -> Option<Figure> {
+    const FOUND: [&str; 4] = ["edge_auroc", "edge_auroc_signed", "node_auroc", "edge_precision"];
+    let mut table =
+        Table::new(&["case", "method", "edge AUROC", "signed", "node AUROC", "edge precision", "seconds"]);
+    for row in list(&input.value, "scores") {
+        let names = ["case", "method"].map(|key| Value::from(text(row, key)));
+        let numbers = FOUND.iter().chain(&["seconds"]).map(|key| maybe(num(row, key)));
+        table.row(names.into_iter().chain(numbers).collect::<Vec<_>>());
+    }
+    let how = "AUROC: the chance that a true edge (or node) has a larger |score| than a false one.";
+    (!table.rows.is_empty()).then(|| figure(input, "Methods on known circuits", how, Body::Table, table))
 }
 
 /// All plain fields, those of objects with their names joined by dots.
