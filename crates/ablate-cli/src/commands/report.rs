@@ -59,29 +59,7 @@ pub(crate) struct Targets<'a> {
 
 /// Runs it.
 pub(crate) fn run(app: &App<'_>, args: &ReportArgs) -> Result<Outcome> {
-    let targets = Targets {
-        html: args.out.as_deref(),
-        markdown: args.markdown.as_deref(),
-        figures: args.figures.as_deref(),
-    };
-    if targets.html.is_none() && targets.markdown.is_none() && targets.figures.is_none() {
-        return Err(Error::argument(
-            "there is nothing to write",
-            "give -o report.html, --markdown report.md or --figures DIR",
-        ));
-    }
-    if args.prompts == 0 {
-        return Err(Error::argument("--prompts 0 looks at nothing", "ask for at least one prompt"));
-    }
-    for path in [targets.html, targets.markdown].into_iter().flatten() {
-        if args.files.iter().any(|file| file == path) {
-            return Err(Error::argument(
-                format!("{} is one of the result files", path.display()),
-                "write the page to another file",
-            ));
-        }
-        check_writable(path)?;
-    }
+    let targets = targets(args)?;
     let inputs = Inputs::read(&args.files)?;
     let mut manifest = app.manifest(None, Conventions::default());
     let (mut looked, mut plan_of, mut passes) = (None, None, Passes::default());
@@ -121,6 +99,34 @@ pub(crate) fn run(app: &App<'_>, args: &ReportArgs) -> Result<Outcome> {
     run.finish("report", &body, None)?;
     print(app, &page, &written)?;
     Ok(Outcome::Done)
+}
+
+/// What is to be written, checked.
+fn targets(args: &ReportArgs) -> Result<Targets<'_>> {
+    let targets = Targets {
+        html: args.out.as_deref(),
+        markdown: args.markdown.as_deref(),
+        figures: args.figures.as_deref(),
+    };
+    if targets.html.is_none() && targets.markdown.is_none() && targets.figures.is_none() {
+        return Err(Error::argument(
+            "there is nothing to write",
+            "give -o report.html, --markdown report.md or --figures DIR",
+        ));
+    }
+    if args.prompts == 0 {
+        return Err(Error::argument("--prompts 0 looks at nothing", "ask for at least one prompt"));
+    }
+    for path in [targets.html, targets.markdown].into_iter().flatten() {
+        if args.files.iter().any(|file| file == path) {
+            return Err(Error::argument(
+                format!("{} is one of the result files", path.display()),
+                "write the page to another file",
+            ));
+        }
+        check_writable(path)?;
+    }
+    Ok(targets)
 }
 
 /// Refuses a model that is not the one that the files are of.

@@ -60,7 +60,7 @@ fn small() -> GraphShape {
 
 /// One file of each kind.
 fn every_kind() -> Vec<(&'static str, Value)> {
-    [main_kinds(), other_kinds()].concat()
+    [main_kinds(), other_kinds(), claim_kinds()].concat()
 }
 
 /// What most reports are made of.
@@ -129,23 +129,6 @@ fn other_kinds() -> Vec<(&'static str, Value)> {
                 {"name": "heads", "parent": "root", "depth": 1, "paths": ["a2.h1"], "sampler": "same answer", "rows": [1, 0]}]}),
         ),
         (
-            "signals",
-            json!({"format": "ablate/signals", "version": 1, "senders": ["a0.h1"], "receivers": "a2.h1<q>", "share_of": "names", "bound": 0.1,
-            "attention": [{"to": "S2", "weight": {"value": 0.6, "interval": [0.5, 0.7]}, "same_index": null, "same_distance": null}],
-            "rows": [{"kind": "names", "score": {"value": 2.5, "interval": [2.0, 3.0]}, "share": {"value": 1.0, "interval": [1.0, 1.0]}, "verdict": "carried",
-                "attention": [{"to": "S2", "weight": {"value": 0.2, "interval": [0.1, 0.3]}, "same_index": {"value": 0.4, "interval": [0.3, 0.5]}}]},
-                {"kind": "prefix", "score": {"value": 0.1, "interval": [0.0, 0.2]}, "share": {"value": 0.04, "interval": [0.0, 0.08]}, "verdict": "not carried"}]}),
-        ),
-        (
-            "backups",
-            json!({"format": "ablate/backups", "version": 1, "group": ["a2.h1"], "bound": 0.05, "base": {"clean": 8.0, "n": 40},
-            "without": {"value": 3.0, "interval": [2.5, 3.5]},
-            "rows": [{"name": "a2.h0", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 1.1, "interval": [0.9, 1.3]},
-                "growth": {"value": 1.0, "interval": [0.8, 1.2]}, "backup": true},
-                {"name": "a2.h2", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 0.1, "interval": [0.0, 0.2]},
-                "growth": {"value": 0.0, "interval": [-0.1, 0.1]}, "backup": false}]}),
-        ),
-        (
             "training",
             json!({"format": "ablate/training", "version": 1, "case": "3", "reached": true, "recipe": {"goal": 99.5},
             "epochs": [{"epoch": 1, "validation": {"accuracy": 40.0, "iia": 35.0, "strict_accuracy": 45.0}},
@@ -169,6 +152,29 @@ fn other_kinds() -> Vec<(&'static str, Value)> {
             "prediction",
             json!({"format": "ablate/prediction", "version": 1, "tokens": [9], "texts": ["cat"],
             "top": [{"token": "dog", "id": 17, "logit": 7.5, "probability": 0.9}]}),
+        ),
+    ]
+}
+
+/// Files about claims.
+fn claim_kinds() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "signals",
+            json!({"format": "ablate/signals", "version": 1, "senders": ["a0.h1"], "receivers": "a2.h1<q>", "share_of": "names", "bound": 0.1,
+            "attention": [{"to": "S2", "weight": {"value": 0.6, "interval": [0.5, 0.7]}, "same_index": null, "same_distance": null}],
+            "rows": [{"kind": "names", "score": {"value": 2.5, "interval": [2.0, 3.0]}, "share": {"value": 1.0, "interval": [1.0, 1.0]}, "verdict": "carried",
+                "attention": [{"to": "S2", "weight": {"value": 0.2, "interval": [0.1, 0.3]}, "same_index": {"value": 0.4, "interval": [0.3, 0.5]}}]},
+                {"kind": "prefix", "score": {"value": 0.1, "interval": [0.0, 0.2]}, "share": {"value": 0.04, "interval": [0.0, 0.08]}, "verdict": "not carried"}]}),
+        ),
+        (
+            "backups",
+            json!({"format": "ablate/backups", "version": 1, "group": ["a2.h1"], "bound": 0.05, "base": {"clean": 8.0, "n": 40},
+            "without": {"value": 3.0, "interval": [2.5, 3.5]},
+            "rows": [{"name": "a2.h0", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 1.1, "interval": [0.9, 1.3]},
+                "growth": {"value": 1.0, "interval": [0.8, 1.2]}, "backup": true},
+                {"name": "a2.h2", "before": {"value": 0.1, "interval": [0.0, 0.2]}, "after": {"value": 0.1, "interval": [0.0, 0.2]},
+                "growth": {"value": 0.0, "interval": [-0.1, 0.1]}, "backup": false}]}),
         ),
     ]
 }
