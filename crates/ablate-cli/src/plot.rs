@@ -15,8 +15,20 @@ pub(crate) struct Line {
     pub(crate) apart: Option<f64>,
 }
 
-/// Two strips a layer, what is above 0 and what is below; one where nothing is below. `what` says what is across.
+/// Two strips a layer, what is above 0 and what is below; one where `signs`, which says what they mean, is empty. `what` says
+/// what is across.
 pub(crate) fn strips(app: &App<'_>, what: &str, signs: &str, lines: &[Line]) -> Result<()> {
+    named(app, what, signs, lines, |layer| layer)
+}
+
+/// As [`strips`], with the number before each line.
+fn named(
+    app: &App<'_>,
+    what: &str,
+    signs: &str,
+    lines: &[Line],
+    number_of: impl Fn(usize) -> usize,
+) -> Result<()> {
     let all = || lines.iter().flat_map(|l| l.cells.iter().copied().chain([l.apart]).flatten());
     let most = all().map(f64::abs).fold(f64::MIN_POSITIVE, f64::max);
     let signs = if signs.is_empty() { String::new() } else { format!("; {signs}") };
@@ -25,7 +37,7 @@ pub(crate) fn strips(app: &App<'_>, what: &str, signs: &str, lines: &[Line]) -> 
     for (layer, line) in lines.iter().enumerate() {
         let (up, down) = (strip(line, 1.0, most), strip(line, -1.0, most));
         let text = if signs.is_empty() { up } else { format!("{up}   {down}") };
-        app.printer.line(format!("{layer:>3}  {text}").trim_end())?;
+        app.printer.line(format!("{:>3}  {text}", number_of(layer)).trim_end())?;
     }
     Ok(())
 }
@@ -33,13 +45,32 @@ pub(crate) fn strips(app: &App<'_>, what: &str, signs: &str, lines: &[Line]) -> 
 /// Scores of heads and MLPs.
 pub(crate) fn scores(app: &App<'_>, graph: &Graph, scores: &Scores) -> Result<()> {
     let of = |node: Node| graph.node_id(node).and_then(|id| scores.of_node(id)).map(|row| row.score);
+    nodes(app, graph, "left supports, right works against", of)
+}
+
+/// What heads and MLPs have.
+pub(crate) fn nodes(
+    app: &App<'_>,
+    graph: &Graph,
+    signs: &str,
+    of: impl Fn(Node) -> Option<f64>,
+) -> Result<()> {
     let shape = graph.shape();
     let line = |layer: usize| Line {
         cells: (0..shape.n_heads).map(|head| of(Node::head(layer, head))).collect(),
         apart: of(Node::mlp(layer)),
     };
     let lines: Vec<Line> = (0..shape.n_layers).map(line).collect();
-    strips(app, "heads across, then the MLP", "left supports, right works against", &lines)
+    strips(app, "heads across, then the MLP", signs, &lines)
+}
+
+/// A curve over steps, with the number of the first step before each line.
+pub(crate) fn curve(app: &App<'_>, what: &str, values: &[f64]) -> Result<()> {
+    const WIDTH: usize = 60;
+    let line = |part: &[f64]| Line { cells: part.iter().copied().map(Some).collect(), apart: None };
+    let lines: Vec<Line> = values.chunks(WIDTH).map(line).collect();
+    let signs = if values.iter().any(|v| *v < 0.0) { "left above 0, right below" } else { "" };
+    named(app, what, signs, &lines, |i| 1 + i * WIDTH)
 }
 
 fn strip(line: &Line, sign: f64, most: f64) -> String {

@@ -47,7 +47,7 @@ pub struct Model {
 
 impl Model {
     /// Loads what `spec` names: `builtin:NAME`, a folder with `config.json` and safetensors or with `ll_model_cfg.pkl`
-    /// and `ll_model.pth` (InterpBench), a `.gguf` file, or a Hugging Face repository (the local cache first).
+    /// and `ll_model.pth` (InterpBench), a `.gguf` file, or a Hugging Face repository or a folder in one, `organisation/name/folder` (the local cache first).
     pub fn load(spec: &str, options: &LoadOptions) -> Result<Self> {
         load::load(spec, options)
     }

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::args::{DataArgs, EditArgs};
 use crate::lab::{Edit, Lab, Rows};
 use crate::outcome::Outcome;
+use crate::plot;
 use crate::run::{self, Run};
 use crate::table::{Table, number, percent};
 
@@ -47,6 +48,9 @@ pub(crate) struct PruneArgs {
     /// Hold back this share of the rows and measure the result on them
     #[arg(long, value_name = "SHARE")]
     test_fraction: Option<f64>,
+    /// Draw by layer and head what each kept node is worth
+    #[arg(long)]
+    plot: bool,
 }
 
 /// Runs it.
@@ -98,6 +102,9 @@ pub(crate) fn run(app: &App<'_>, args: &PruneArgs) -> Result<Outcome> {
     run.finish("trace", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report)?;
+    if args.plot {
+        draw(app, &lab, &edit, &report)?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -300,6 +307,16 @@ fn print(app: &App<'_>, report: &PruneReport) -> Result<()> {
         app.printer.table(&table)?;
     }
     print_orders(app, report)
+}
+
+/// Percent of the score that goes with each kept node; 0 for the removed ones.
+fn draw(app: &App<'_>, lab: &Lab, edit: &Edit, report: &PruneReport) -> Result<()> {
+    let of = |node: Node| {
+        let name = node.to_string();
+        let kept = report.leave_one_out.iter().find(|row| row.name == name);
+        kept.map(|row| row.importance).or_else(|| edit.nodes.contains(&node).then_some(0.0))
+    };
+    plot::nodes(app, &lab.graph, "percent of the score lost without it, right: gained; · = removed", of)
 }
 
 fn print_orders(app: &App<'_>, report: &PruneReport) -> Result<()> {

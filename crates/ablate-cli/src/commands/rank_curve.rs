@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::args::{DataArgs, EditArgs};
 use crate::lab::Lab;
 use crate::outcome::Outcome;
+use crate::plot;
 use crate::run::{self, Run};
 use crate::table::{Table, number};
 
@@ -29,6 +30,9 @@ pub(crate) struct RankCurveArgs {
     /// Rank again after every removal instead of once
     #[arg(long)]
     greedy: bool,
+    /// Draw the curve
+    #[arg(long)]
+    plot: bool,
 }
 
 /// Runs it.
@@ -66,6 +70,10 @@ pub(crate) fn run(app: &App<'_>, args: &RankCurveArgs) -> Result<Outcome> {
     run.finish("trace", &report, journal)?;
     run.print_head(&report.base)?;
     print(app, &report)?;
+    if args.plot {
+        let values: Vec<f64> = report.steps.iter().map(|s| s.metric).collect();
+        plot::curve(app, "the metric, step after step", &values)?;
+    }
     Ok(Outcome::Done)
 }
 

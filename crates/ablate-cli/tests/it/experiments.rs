@@ -151,8 +151,12 @@ fn the_second_one_runs_with_a_short_training() {
 }
 
 fn start(folder: &Path, args: &[&str]) -> Child {
+    start_with(folder, &[args, &["--threads", "1"]].concat())
+}
+
+fn start_with(folder: &Path, args: &[&str]) -> Child {
     let mut command = Command::new(PROGRAM);
-    command.current_dir(folder).arg("run").args(args).args(["--threads", "1"]);
+    command.current_dir(folder).arg("run").args(args);
     command.env("SOURCE_DATE_EPOCH", "0").env("NO_COLOR", "1");
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -176,6 +180,15 @@ fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
+/// The run folder `got` has these files, byte by byte.
+fn same_bytes(got: &Path, wanted: &BTreeMap<PathBuf, Vec<u8>>) {
+    let files = without(files(got), got);
+    assert_eq!(files.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for (path, bytes) in &files {
+        assert!(*bytes == wanted[path], "{} has other bytes in {}", path.display(), got.display());
+    }
+}
+
 #[test]
 fn killed_experiments_go_on_to_the_same_bytes() {
     let folder = folder();
@@ -197,11 +210,7 @@ fn killed_experiments_go_on_to_the_same_bytes() {
         killed += usize::from(signal_when(&mut child, "-KILL", so));
         child.wait().unwrap();
         done(at, &call(out));
-        let got = without(files(&at_out), &at_out);
-        assert_eq!(got.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
-        for (path, bytes) in &got {
-            assert!(*bytes == wanted[path], "{} has other bytes after {out}", path.display());
-        }
+        same_bytes(&at_out, &wanted);
     }
     assert!(killed >= 2, "only {killed} of 3 were killed in time");
 }
@@ -445,12 +454,16 @@ fn a_folder_is_for_one_program_and_one_kind_of_thing() {
     assert!(child.wait().unwrap().success());
 }
 
-/// 002 to 004 with few rows, on the real model.
+/// 002 to 004 with few rows, on the real model; the shorter two also killed in the middle of a step.
 #[test]
 fn real_experiments_run() {
     let Some(model) = crate::transcripts::real_model() else { return };
     let folder = folder();
-    for name in ["002-prune-heads.toml", "003-compress.toml", "004-ioi.toml"] {
+    for (name, killed_in) in [
+        ("002-prune-heads.toml", None),
+        ("003-compress.toml", Some("removed-zero")),
+        ("004-ioi.toml", Some("to-queries")),
+    ] {
         let file = ready(name);
         let args = [
             file.to_str().unwrap(),
@@ -471,6 +484,19 @@ fn real_experiments_run() {
         let again = ablate(folder.path()).arg("run").args(args).output().unwrap();
         assert!(String::from_utf8_lossy(&again.stdout).contains(": 0 steps run"), "{name}");
         in_a_browser(&place.join("report.html"), name);
+        let Some(step) = killed_in else { continue };
+        let wanted = without(files(&place), &place);
+        let mut args = args;
+        args[6] = "killed";
+        let mut child = start_with(folder.path(), &args);
+        let killed = folder.path().join("killed");
+        let journal = killed.join(format!("{step}.json.journal"));
+        assert!(signal_when(&mut child, "-KILL", || lines(&journal) >= 1), "{name}: it ended before");
+        child.wait().unwrap();
+        let out = ablate(folder.path()).arg("run").args(args).output().unwrap();
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        same_bytes(&killed, &wanted);
+        std::fs::remove_dir_all(&killed).unwrap();
     }
 }
 

@@ -147,12 +147,15 @@ pub(crate) fn load(spec: &str, options: &LoadOptions) -> Result<Model> {
     if is_gguf {
         return Err(Error::file(path, "does not exist"));
     }
-    if crate::hub::is_repository(spec) {
+    // of a path into a folder that is here, something is missing here
+    let into_folder =
+        spec.matches('/').count() > 1 && spec.split('/').next().is_some_and(|p| Path::new(p).is_dir());
+    if crate::hub::is_repository(spec) && !into_folder {
         let folder = crate::hub::fetch(spec, options)?;
         return load_folder(&folder, options).map(|model| model.renamed(spec));
     }
     Err(Error::model(spec, "there is no such folder or file, and this is not the name of a repository")
-        .with_hint("a model is a folder with config.json, a .gguf file, a Hugging Face repository such as gpt2 or EleutherAI/pythia-160m, or builtin:NAME"))
+        .with_hint("a model is a folder with config.json, a .gguf file, a Hugging Face repository such as gpt2 or EleutherAI/pythia-160m, a folder in one such as cybershiptrooper/InterpBench/3, or builtin:NAME"))
 }
 
 /// The model in a folder of Hugging Face's or InterpBench's form.

@@ -194,39 +194,6 @@ fn names_that_are_no_model_are_explained() {
 }
 
 #[test]
-fn cached_repositories_load_without_network() {
-    let home = tempfile::tempdir().unwrap();
-    let repo = home.path().join("hub/models--tiny--llama");
-    let snapshot = repo.join("snapshots/0123abcd");
-    std::fs::create_dir_all(&snapshot).unwrap();
-    std::fs::create_dir_all(repo.join("refs")).unwrap();
-    std::fs::write(repo.join("refs/main"), "0123abcd").unwrap();
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(golden("llama").join(file), snapshot.join(file)).unwrap();
-    }
-    let exe = std::env::current_exe().unwrap();
-    let child = std::process::Command::new(exe)
-        .args(["--exact", "hostile::child_loads_from_the_cache", "--nocapture"])
-        .env("HF_HOME", home.path())
-        .env_remove("HF_HUB_CACHE")
-        .env("ABLATE_TEST_REPOSITORY", "tiny/llama")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && text.contains("loaded tiny/llama"), "{text}");
-}
-
-/// Runs in a process of its own, with its own `HF_HOME`.
-#[test]
-fn child_loads_from_the_cache() {
-    let Ok(spec) = std::env::var("ABLATE_TEST_REPOSITORY") else { return };
-    let model = Model::load(&spec, &options(DType::F32)).unwrap();
-    assert_eq!(model.name(), spec);
-    assert_eq!(model.hash(), load(&golden("llama"), &options(DType::F32)).hash());
-    println!("loaded {spec}");
-}
-
-#[test]
 fn gguf_headers_are_not_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.gguf");

@@ -8,6 +8,7 @@ mod gguf;
 mod ground;
 mod hooked;
 mod hostile;
+mod hub;
 mod load;
 mod naive;
 mod pickles;

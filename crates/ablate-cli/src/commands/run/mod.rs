@@ -152,7 +152,8 @@ fn list(app: &App<'_>, steps: &[Step]) -> Result<Outcome> {
 fn line(words: &[String]) -> String {
     let plain =
         |w: &str| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:,=@{}%+".contains(c));
-    let quoted = words.iter().map(|w| if plain(w) { w.clone() } else { format!("'{w}'") });
+    let quoted =
+        words.iter().map(|w| if plain(w) { w.clone() } else { format!("'{}'", w.replace('\'', "'\\''")) });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
