@@ -60,7 +60,7 @@ pub struct Backups {
 /// Compares direct effects of `nodes` with and without the group.
 ///
 /// # Errors
-/// An empty group; as [`Session::evaluate`].
+/// An empty group, no nodes beside it; as [`Session::evaluate`].
 pub fn backups(session: &mut Session<'_, '_>, nodes: &[Node], knockout: &Knockout) -> Result<Backups> {
     if knockout.group.is_empty() {
         return Err(Error::argument(
@@ -69,12 +69,18 @@ pub fn backups(session: &mut Session<'_, '_>, nodes: &[Node], knockout: &Knockou
         ));
     }
     let rest: Vec<Node> = nodes.iter().copied().filter(|n| !knockout.group.contains(n)).collect();
+    if rest.is_empty() {
+        return Err(Error::argument(
+            "no nodes are left beside the group",
+            "name those that may take over: --nodes heads",
+        ));
+    }
     let knocked = ablate_nodes(&knockout.group, knockout.ablation, &knockout.positions);
     let mut plain: Vec<Plan> =
         rest.iter().map(|&n| with_cut(Plan::on(Side::Clean), knockout, &[n])).collect();
     let edited: Vec<Plan> = rest.iter().map(|&n| with_cut(knocked.clone(), knockout, &[n])).collect();
     plain.push(with_cut(Plan::on(Side::Clean), knockout, &knockout.group));
-    session.study().prepare(&[&plain[..1.min(plain.len())], &edited[..1.min(edited.len())]].concat())?;
+    session.study().prepare(&[&plain[..1], &edited[..1]].concat())?;
     session.expect(plain.len() + edited.len() + 1);
     let base = session.base(Side::Clean)?;
     let mut before = session.evaluate(&plain)?;

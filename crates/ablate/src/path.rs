@@ -91,6 +91,11 @@ impl Route {
         Plan { cuts: vec![cut], ..Plan::on(Side::Clean) }
     }
 
+    /// Whether none of `senders` is read by the first hop: their effect is 0 whatever they say.
+    pub fn misses(&self, senders: &[Node]) -> bool {
+        senders.iter().all(|&sender| self.edges(sender).is_empty())
+    }
+
     /// Whether the path is one set of edges.
     fn is_edges(&self) -> bool {
         let inner = self.inner().len();

@@ -119,9 +119,15 @@ fn check_place(place: &Place, force: bool) -> Result<()> {
                     "name a new folder, or write into it with --force",
                 ));
             }
+            let was_there = folder.exists();
             let made = std::fs::create_dir_all(folder);
             made.map_err(|source| Error::Write { path: folder.clone(), source })?;
-            files::check_writable(&place.manifest())
+            let writable = files::check_writable(&place.manifest());
+            if !was_there {
+                // it is made again when there is something to write; one that is not empty stays
+                let _ = std::fs::remove_dir(folder);
+            }
+            writable
         }
     }
 }

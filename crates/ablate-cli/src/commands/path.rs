@@ -111,6 +111,7 @@ pub(crate) fn run(app: &App<'_>, args: &PathArgs) -> Result<Outcome> {
         ablation: edit.ablation,
     };
     route.check()?;
+    warn_of_misses(app, &route, &senders, &args.receivers);
     let watch =
         args.attention.as_deref().map(|text| attention(&lab, text, args.value_weighted)).transpose()?;
     let mut manifest = lab.manifest(app, Some(&edit));
@@ -191,6 +192,18 @@ fn attention(lab: &Lab, text: &str, weighted: bool) -> Result<(Watch, Positions)
         ));
     };
     Ok((Watch { query: lab.positions(query.trim())?, weighted }, lab.positions(key.trim())?))
+}
+
+/// Says where no path is: what comes later is not read.
+pub(super) fn warn_of_misses(app: &App<'_>, route: &Route, senders: &[Node], receivers: &str) {
+    if route.misses(senders) {
+        let names: Vec<String> = senders.iter().take(4).map(ToString::to_string).collect();
+        let more = if senders.len() > 4 { ", …" } else { "" };
+        app.warn(format!(
+            "no path leads from {}{more} to {receivers}, which read only what comes before them: the effect is 0",
+            names.join(", ")
+        ));
+    }
 }
 
 /// The hops of a path: sets of readers with slashes between.

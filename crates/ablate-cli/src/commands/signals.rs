@@ -11,7 +11,7 @@ use ablate::{Ablation, Dataset, Error, Metric, Result, Study};
 use clap::Args;
 
 use super::backups::interval;
-use super::path::{AfterArg, ThroughArg, hops};
+use super::path::{AfterArg, ThroughArg, hops, warn_of_misses};
 use crate::app::App;
 use crate::lab::{Lab, Rows};
 use crate::outcome::Outcome;
@@ -92,6 +92,7 @@ pub(crate) fn run(app: &App<'_>, args: &SignalsArgs) -> Result<Outcome> {
     };
     let lab = Lab::of(model, first, metric)?;
     let question = question(app, args, &lab, default)?;
+    warn_of_misses(app, &question.route, &question.senders, &args.receivers);
     let mut manifest = lab.manifest(app, None);
     manifest.conventions.ablation = Some("resample".into());
     manifest.conventions.scale = Some(1.0);

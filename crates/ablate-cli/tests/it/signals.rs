@@ -149,10 +149,18 @@ fn wrong_signals_paths_and_backups_are_refused() {
             "has one kind of corruption only",
         ),
         (&[&backups[..], &["--group", "a9.h9"]].concat(), "a9.h9"),
+        (&[&backups[..], &["--group", "a2.h1", "--nodes", "a2.h1"]].concat(), "no nodes are left beside"),
         (&[&backups[..], &["--group", "a2.h1", "--bound", "nan"]].concat(), "is no share"),
         (&[&backups[..], &["--group", "a2.h1", "--direct", "noise"]].concat(), "unknown ablation `noise`"),
     ] {
         let text = fails(at, args);
         assert!(text.contains(said), "{args:?}: {text}");
     }
+    // a path that cannot be is worth exactly 0, and is said to be none
+    let late = ["--senders", "a2.h0,a2.h1", "--receivers", "a1.h1<k>", "--json", "-"];
+    let out = ablate(at).args(path).args(late).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.contains("no path leads from a2.h0, a2.h1 to a1.h1<k>"), "{said}");
+    let out: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(out["scores"].as_array().unwrap().iter().all(|row| row["score"] == 0.0), "{out}");
 }
