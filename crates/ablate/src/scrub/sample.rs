@@ -351,7 +351,7 @@ impl<'a> Draw<'a> {
                 "the data's first line names the task where `ablate task` made it; else use same(…)",
             ));
         };
-        let mut wanted: HashMap<(Layout, Value), Vec<usize>> = HashMap::new();
+        let mut wanted: BTreeMap<(Layout, Value), Vec<usize>> = BTreeMap::new();
         for (i, &of) in request.of.iter().enumerate() {
             let value = self.universe.feature(feature, of).map_err(|e| in_node(request.node, &e))?;
             wanted.entry((self.universe.layout(of), value)).or_default().push(i);
@@ -362,7 +362,8 @@ impl<'a> Draw<'a> {
                 break;
             }
             let made = task(FRESH, request.random.bits(u64::MAX, round))?;
-            let mut found: HashMap<(Layout, Value), Vec<usize>> = HashMap::new();
+            // in an order of its own: added rows get the same ids in every run
+            let mut found: BTreeMap<(Layout, Value), Vec<usize>> = BTreeMap::new();
             for (j, (row, group)) in made.iter().enumerate() {
                 let value = feature.of(Example { row, group })?;
                 let key = (self.universe.layout_of(row), value);

@@ -16,6 +16,12 @@ fn made(model: &Model, n: usize, seed: u64) -> Result<Vec<(Row, String)>> {
 }
 
 fn scrub(model: &Model, h: Hypothesis, seed: u64) -> Measured {
+    let task = |n: usize, seed: u64| made(model, n, seed);
+    let setup = ScrubSetup { seed, ..ScrubSetup::default() };
+    Scrub::new(model, data(model), h, setup, Some(&task)).unwrap().run(&mut Silent).unwrap()
+}
+
+fn data(model: &Model) -> Batch {
     let rows = made(model, 120, 0).unwrap();
     let mut groups: Vec<String> = rows.iter().map(|(_, g)| g.clone()).collect();
     groups.sort();
@@ -23,10 +29,27 @@ fn scrub(model: &Model, h: Hypothesis, seed: u64) -> Measured {
     let row =
         |(row, group): (Row, String)| Row { group: groups.iter().position(|g| *g == group).unwrap(), ..row };
     let rows = rows.into_iter().map(row).collect();
-    let batch = Batch::new(rows, groups.clone(), model.config().d_vocab, model.config().n_ctx).unwrap();
-    let task = |n: usize, seed: u64| made(model, n, seed);
-    let setup = ScrubSetup { seed, ..ScrubSetup::default() };
-    Scrub::new(model, batch, h, setup, Some(&task)).unwrap().run(&mut Silent).unwrap()
+    Batch::new(rows, groups.clone(), model.config().d_vocab, model.config().n_ctx).unwrap()
+}
+
+/// A run that is killed and gone on with must give the same bytes.
+#[test]
+fn fresh_rows_are_numbered_alike_in_every_run() {
+    let model = builtin::load("induction", &LoadOptions::default()).unwrap();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hypotheses/induction.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let task = |n: usize, seed: u64| made(&model, n, seed);
+    let added = || {
+        let h = Hypothesis::from_toml(&text, &file).unwrap();
+        let scrub = Scrub::new(&model, data(&model), h, ScrubSetup::default(), Some(&task)).unwrap();
+        let rows = scrub.universe();
+        (rows.sources() as u32..rows.len() as u32).map(|id| rows.row(id).clean.clone()).collect::<Vec<_>>()
+    };
+    let first = added();
+    assert!(first.len() > 20, "only {} rows are added", first.len());
+    for _ in 0..3 {
+        assert_eq!(added(), first);
+    }
 }
 
 #[test]
