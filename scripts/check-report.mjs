@@ -6,29 +6,18 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { createRequire } from "node:module";
+import { check, launch, made } from "./browser.mjs";
 
-const puppeteer = createRequire(join(process.env.ABLATE_NODE_MODULES ?? ".", "x.js"))("puppeteer-core");
 const [out, ...pages] = process.argv.slice(2);
 mkdirSync(out, { recursive: true });
 
-let checks = 0;
-const check = (truth, what) => {
-  checks += 1;
-  if (!truth) throw new Error(what);
-};
-
-const browser = await puppeteer.launch({
-  executablePath: process.env.ABLATE_CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"],
-});
+const browser = await launch();
 let failed = 0;
 for (const file of pages) {
   try {
-    const before = checks;
+    const before = made.checks;
     await use(file);
-    console.log(`ok: ${file}, ${checks - before} checks`);
+    console.log(`ok: ${file}, ${made.checks - before} checks`);
   } catch (error) {
     failed += 1;
     console.error(`FAILED: ${file}: ${error.stack}`);

@@ -6,23 +6,12 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { createRequire } from "node:module";
+import { check, launch, made } from "./browser.mjs";
 
-const puppeteer = createRequire(join(process.env.ABLATE_NODE_MODULES ?? ".", "x.js"))("puppeteer-core");
 const [out, url, folder, program, experiment] = process.argv.slice(2);
 mkdirSync(out, { recursive: true });
 
-let checks = 0;
-const check = (truth, what) => {
-  checks += 1;
-  if (!truth) throw new Error(what);
-};
-
-const browser = await puppeteer.launch({
-  executablePath: process.env.ABLATE_CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"],
-});
+const browser = await launch();
 const page = await browser.newPage();
 const problems = [];
 const host = new URL(url).origin;
@@ -35,7 +24,7 @@ let failed = 0;
 try {
   await use();
   check(problems.length === 0, problems.join("; "));
-  console.log(`ok: view, ${checks} checks`);
+  console.log(`ok: view, ${made.checks} checks`);
 } catch (error) {
   failed = 1;
   console.error(`FAILED: view: ${error.stack}`);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{ablate, folder, golden, induction, on_tiny, read, tiny};
+use crate::support::{ablate, fails, folder, golden, induction, on_tiny, read, tiny};
 
 /// Whether two numbers agree as golden numbers in f64 should.
 fn close(x: &Value, y: &Value) -> bool {
@@ -185,6 +185,19 @@ fn every_command_explains_itself_as_a_file() {
     // a folder that is written at the end is checked before
     let left = std::fs::read_dir(at).unwrap().filter(|e| e.as_ref().unwrap().file_name() != "trained");
     assert_eq!(left.count(), before);
+}
+
+#[test]
+fn refusals_say_why_and_leave_nothing() {
+    let folder = folder();
+    let at = folder.path();
+    induction(at, 6);
+    let said = fails(at, &["case", "score", "--method", "eap", "--cases", "3", "-n", "20"]);
+    assert!(said.contains("eap on case 3 needs classes") && said.contains("hint: "), "{said}");
+    let capture = ["capture", "builtin:induction", "induction.jsonl", "--hooks", "blocks.99.attn.hook_z"];
+    let said = fails(at, &[&capture[..], &["-o", "acts"]].concat());
+    assert!(said.contains("there is no layer 99"), "{said}");
+    assert!(!at.join("acts").exists(), "a folder is left");
 }
 
 #[test]

@@ -311,6 +311,9 @@ fn claims_are_summed_up() {
     assert_eq!(of(kind("scrub")).headline.tone, Tone::Good);
     let mut more = kind("scrub");
     more["recovered"] = json!(1.35);
+    more["interval"] = json!([0.9, 1.8]);
+    assert_eq!(of(more.clone()).headline.tone, Tone::Good, "it may be all of it");
+    more["interval"] = json!([1.2, 1.5]);
     let more = of(more);
     assert_eq!(more.headline.tone, Tone::Doubt);
     assert!(more.doubts.iter().any(|d| d.text.contains("better than the model itself")), "{:?}", more.doubts);

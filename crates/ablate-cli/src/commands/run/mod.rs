@@ -165,3 +165,14 @@ fn time(seconds: f64) -> String {
         s => format!("{:.0} min", s / 60.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn words_are_shown_as_a_shell_reads_them() {
+        let words = ["task", "a b", "it's", ""].map(str::to_owned);
+        assert_eq!(line(&words), r"task 'a b' 'it'\''s' ''");
+    }
+}

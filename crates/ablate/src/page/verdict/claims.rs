@@ -25,7 +25,9 @@ impl Said<'_> {
         let title = Some(text(v, "title"))
             .filter(|t| !t.is_empty())
             .map_or(String::new(), |t| format!(" \u{201c}{t}\u{201d}"));
-        let tone = if (GOOD..=MORE).contains(&share) { Tone::Good } else { Tone::Doubt };
+        // more than all, and not by chance
+        let over = share > MORE && ends.first().is_none_or(|low| *low > 1.0);
+        let tone = if share >= GOOD && !over { Tone::Good } else { Tone::Doubt };
         self.say(
             tone,
             format!(
@@ -33,7 +35,7 @@ impl Said<'_> {
                 percent(100.0 * share)
             ),
         );
-        if share > MORE {
+        if over {
             let text = "The scrubbed model does the behaviour better than the model itself: what the hypothesis replaces works \
                         against it, so that parts of the mechanism are not in it.";
             self.doubt(Tone::Doubt, text.into());
